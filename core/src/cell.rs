@@ -1,0 +1,270 @@
+//! `Cell`: a node with its ends of links, as a lane runs it.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::clock::Clock;
+use crate::context::{Context, Wiring};
+use crate::control::{Control, Through};
+use crate::event::EventKind;
+use crate::fault::{Fault, FaultKind};
+use crate::frame::Frame;
+use crate::ledger::{DropReason, NodeId};
+use crate::link::Item;
+use crate::node::{Finish, Node};
+use crate::registry::NodeSpec;
+use crate::timestamp::Timestamp;
+use crate::waker::NodeWaker;
+
+/// What the graph wants done when a node fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFault {
+    /// The node ends; the rest of the graph goes on.
+    #[default]
+    Stop,
+    /// What comes in goes out unchanged.
+    Bypass,
+    /// The node is made anew, at most once a second.
+    Restart,
+}
+
+impl OnFault {
+    /// The words of the graph file.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("stop", Self::Stop), ("bypass", Self::Bypass), ("restart", Self::Restart)];
+}
+
+/// Where a cell stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Its node is called.
+    Running,
+    /// Its node failed and is passed by.
+    Bypassed,
+    /// Its node failed and a new one is on its way.
+    AwaitingNode,
+    /// Nothing more comes from it; what still arrives is let go.
+    Ended,
+}
+
+/// A node with its ends of links.
+pub(crate) struct Cell {
+    pub(crate) id: NodeId,
+    pub(crate) spec: &'static NodeSpec,
+    pub(crate) node: Box<dyn Node>,
+    pub(crate) wiring: Wiring,
+    pub(crate) waker: NodeWaker,
+    pub(crate) on_fault: OnFault,
+    pub(crate) state: State,
+    /// Messages for the node, with the output that each came up through.
+    pub(crate) controls: VecDeque<(Control, Option<Through>)>,
+    /// Links that templates may yet add to its inputs.
+    pub(crate) expected: usize,
+    /// Whether the graph was told to stop.
+    pub(crate) stopping: bool,
+    /// Whether anything ever fed it, or may.
+    pub(crate) fed: bool,
+    started: bool,
+    /// What waited when the last call took nothing; calling again without news
+    /// would spin.
+    stalled: usize,
+}
+
+impl Cell {
+    pub(crate) fn new(
+        id: NodeId,
+        spec: &'static NodeSpec,
+        node: Box<dyn Node>,
+        wiring: Wiring,
+        waker: NodeWaker,
+        on_fault: OnFault,
+    ) -> Self {
+        Self {
+            id,
+            spec,
+            node,
+            wiring,
+            waker,
+            on_fault,
+            state: State::Running,
+            controls: VecDeque::with_capacity(16),
+            expected: 0,
+            stopping: false,
+            fed: false,
+            started: false,
+            stalled: 0,
+        }
+    }
+
+    /// A new node in place of one that failed; gives the old one back, to be
+    /// dropped off the lane.
+    pub(crate) fn replace(&mut self, node: Box<dyn Node>) -> Box<dyn Node> {
+        self.state = State::Running;
+        self.started = false;
+        self.wiring.wake_at = None;
+        std::mem::replace(&mut self.node, node)
+    }
+
+    /// Whether the node should be called at `now`.
+    pub(crate) fn is_due(&mut self, now: Timestamp) -> bool {
+        match self.state {
+            State::AwaitingNode => return false,
+            State::Ended | State::Bypassed => return self.waiting() > 0,
+            State::Running => {}
+        }
+        let called = self.waker.take_call();
+        let timer = self.wiring.wake_at.is_some_and(|at| at <= now);
+        let waiting = self.waiting();
+        let news = waiting > 0 && waiting != self.stalled;
+        called || timer || news || !self.started || !self.controls.is_empty() || self.may_finish()
+    }
+
+    /// Frames (and ends) that wait at its inputs.
+    pub(crate) fn waiting(&self) -> usize {
+        self.wiring.inlets.iter().map(crate::link::Inlet::len).sum()
+    }
+
+    /// Whether every input is over and nothing more can come. Such a cell has a
+    /// call due unless it waits for its timer.
+    fn may_finish(&self) -> bool {
+        self.is_over() && self.wiring.wake_at.is_none()
+    }
+
+    fn is_over(&self) -> bool {
+        // A node with a group of outputs (a room) stays for its members' sake
+        // until it is told to stop, even when it has nothing more to send.
+        let is_hub = self.spec.outputs.iter().any(|port| port.each.is_some());
+        self.expected == 0
+            && (self.stopping || (self.fed && !is_hub))
+            && self.wiring.inlets.iter().all(|inlet| inlet.ended)
+    }
+
+    /// Calls the node once: its messages first, then its frames or its end.
+    /// `start` is the time now; gives the time at the end.
+    pub(crate) fn call(&mut self, start: Timestamp, clock: &Clock) -> Timestamp {
+        self.note_ends();
+        match self.state {
+            State::Running => {
+                self.wiring.taken = 0;
+                self.wiring.ledger.calls.add(1);
+                if let Err(fault) = self.call_node(start) {
+                    self.fail(fault);
+                }
+                self.note_ends();
+                self.stalled = if self.wiring.taken == 0 { self.waiting() } else { 0 };
+            }
+            State::Bypassed => self.pass_by(start),
+            State::Ended => self.let_go(),
+            State::AwaitingNode => {}
+        }
+        let end = clock.now();
+        self.enter(start, end);
+        end
+    }
+
+    fn call_node(&mut self, start: Timestamp) -> Result<(), Fault> {
+        self.started = true;
+        if self.wiring.wake_at.is_some_and(|at| at <= start) {
+            self.wiring.wake_at = None;
+        }
+        let over = self.is_over();
+        let Self { node, wiring, controls, .. } = self;
+        let mut cx = Context { now: start, wiring };
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            while let Some((control, from)) = controls.pop_front() {
+                node.control(&control, from, &mut cx)?;
+            }
+            if !over {
+                node.process(&mut cx)?;
+                return Ok(None);
+            }
+            node.finish(&mut cx).map(Some)
+        }));
+        let finish = outcome
+            .unwrap_or(Err(Fault::new(FaultKind::Panic, "the node panicked; this is a defect in it")))?;
+        // `Later` without an instant to wait for would never come.
+        let done = finish == Some(Finish::Done) || (finish.is_some() && self.wiring.wake_at.is_none());
+        if done || self.wiring.ended {
+            self.state = State::Ended;
+            self.wiring.ended = true;
+            self.wiring.wake_at = None;
+            self.wiring.events.push(EventKind::Ended);
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        let action = match self.on_fault {
+            OnFault::Stop => {
+                self.state = State::Ended;
+                self.wiring.ended = true;
+                "the node stops"
+            }
+            OnFault::Bypass => {
+                self.state = State::Bypassed;
+                "the node is bypassed"
+            }
+            OnFault::Restart => {
+                self.state = State::AwaitingNode;
+                "the node is made anew"
+            }
+        };
+        self.wiring.wake_at = None;
+        self.wiring.events.push(EventKind::Fault { fault, action });
+    }
+
+    /// Takes the ends that stand at the head of links.
+    fn note_ends(&mut self) {
+        for inlet in &mut self.wiring.inlets {
+            if matches!(inlet.peek(), Some(Item::End)) {
+                inlet.pop();
+                inlet.ended = true;
+            }
+        }
+    }
+
+    fn take_next(&mut self, start: Timestamp) -> Option<Frame> {
+        let mut cx = Context { now: start, wiring: &mut self.wiring };
+        (0..self.spec.inputs.len()).find_map(|port| cx.pop(port))
+    }
+
+    /// Hands frames on from the inputs to the first output.
+    fn pass_by(&mut self, start: Timestamp) {
+        while let Some(frame) = self.take_next(start) {
+            Context { now: start, wiring: &mut self.wiring }.push(0, frame);
+        }
+        self.note_ends();
+        if self.is_over() {
+            self.state = State::Ended;
+            self.wiring.ended = true;
+            self.wiring.events.push(EventKind::Ended);
+        }
+    }
+
+    /// Lets frames go that come after the end.
+    fn let_go(&mut self) {
+        while self.take_next(Timestamp::ZERO).is_some() {
+            self.wiring.ledger.dropped[DropReason::Stopped as usize].add(1);
+        }
+        self.note_ends();
+    }
+
+    /// Enters what the call put out and rendered in the ledger.
+    fn enter(&mut self, start: Timestamp, end: Timestamp) {
+        let ledger = &self.wiring.ledger;
+        for staged in &mut self.wiring.staged {
+            let Item::Frame(frame) = &mut staged.item else { continue };
+            ledger.frames.add(1);
+            if let Some(trail) = &mut frame.header.trail {
+                ledger.step(&trail.leave(self.id, start, end));
+            }
+        }
+        for (mut header, medium) in self.wiring.rendered.drain(..) {
+            ledger.frames.add(1);
+            if let Some(trail) = &mut header.trail {
+                ledger.step(&trail.leave(self.id, start, end));
+            }
+            ledger.rendered.record(&header, medium, end);
+        }
+    }
+}

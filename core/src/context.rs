@@ -1,0 +1,239 @@
+//! `Context`: what a node sees and can do during one call.
+
+use crate::control::Control;
+use crate::event::{EventKind, Key};
+use crate::frame::{AudioFormat, Flags, Format, Frame, FramePool, Header, VideoFormat};
+use crate::ledger::{DropReason, NodeLedger, Trail, TrailRecord};
+use crate::link::{Inlet, Item, LinkId, Outlet};
+use crate::media_type::{Codec, Medium};
+use crate::pool::Pool;
+use crate::timestamp::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The ends of a node's links, and what one call leaves behind for its lane.
+pub(crate) struct Wiring {
+    pub(crate) inlets: Vec<Inlet>,
+    pub(crate) outlets: Vec<Outlet>,
+    pub(crate) pools: Vec<FramePool>,
+    pub(crate) trails: Arc<Pool<TrailRecord>>,
+    pub(crate) ledger: Arc<NodeLedger>,
+    pub(crate) staged: Vec<Staged>,
+    pub(crate) rendered: Vec<(Header, Medium)>,
+    pub(crate) upstream: Vec<(LinkId, Control)>,
+    pub(crate) events: Vec<EventKind>,
+    pub(crate) wake_at: Option<Timestamp>,
+    pub(crate) sequence: u64,
+    pub(crate) ended: bool,
+    pub(crate) taken: u64,
+}
+
+pub(crate) struct Staged {
+    pub(crate) port: usize,
+    pub(crate) key: Option<Key>,
+    pub(crate) item: Item,
+}
+
+impl Wiring {
+    pub(crate) fn new(outputs: usize, slots: usize, trails: Arc<Pool<TrailRecord>>) -> Self {
+        Self {
+            inlets: Vec::new(),
+            outlets: Vec::new(),
+            pools: (0..outputs).map(|_| FramePool::new(slots)).collect(),
+            trails,
+            ledger: Arc::default(),
+            staged: Vec::with_capacity(64),
+            rendered: Vec::with_capacity(16),
+            upstream: Vec::with_capacity(4),
+            events: Vec::with_capacity(16),
+            wake_at: None,
+            sequence: 0,
+            ended: false,
+            taken: 0,
+        }
+    }
+}
+
+/// What a node sees and can do during one call. Ports are given by their place
+/// in the kind's `inputs` or `outputs`. \[real-time\], unless a method says
+/// otherwise.
+pub struct Context<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) wiring: &'a mut Wiring,
+}
+
+impl Context<'_> {
+    /// The time at which this call began.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Takes the next frame of input `port`; where several links feed it, of
+    /// the first that has one.
+    pub fn pop(&mut self, port: usize) -> Option<Frame> {
+        (0..self.wiring.inlets.len()).find_map(|index| {
+            (self.wiring.inlets[index].port == port).then(|| self.pop_index(index)).flatten()
+        })
+    }
+
+    /// The links that feed input `port`, in a fixed order. Links come and go
+    /// while the graph runs; a link's id stays its own.
+    pub fn links(&self, port: usize) -> impl Iterator<Item = LinkId> + '_ {
+        self.wiring.inlets.iter().filter(move |inlet| inlet.port == port).map(|inlet| inlet.link)
+    }
+
+    /// Takes the next frame of one link.
+    pub fn pop_link(&mut self, link: LinkId) -> Option<Frame> {
+        let index = self.wiring.inlets.iter().position(|inlet| inlet.link == link)?;
+        self.pop_index(index)
+    }
+
+    /// Looks at the next frame of one link without taking it.
+    pub fn peek_link(&mut self, link: LinkId) -> Option<&Frame> {
+        let inlet = self.wiring.inlets.iter_mut().find(|inlet| inlet.link == link)?;
+        match inlet.peek() {
+            Some(Item::Frame(frame)) => Some(frame),
+            _ => None,
+        }
+    }
+
+    /// How many frames wait in one link (its end may count as one).
+    #[must_use]
+    pub fn waiting(&self, link: LinkId) -> usize {
+        self.wiring.inlets.iter().find(|inlet| inlet.link == link).map_or(0, Inlet::len)
+    }
+
+    /// Whether every link that feeds input `port` has ended and is empty. True
+    /// for a port that nothing feeds.
+    #[must_use]
+    pub fn has_ended(&self, port: usize) -> bool {
+        self.wiring.inlets.iter().filter(|inlet| inlet.port == port).all(|inlet| inlet.ended)
+    }
+
+    fn pop_index(&mut self, index: usize) -> Option<Frame> {
+        let inlet = &mut self.wiring.inlets[index];
+        match inlet.pop()? {
+            Item::Frame(mut frame) => {
+                if let Some(trail) = &mut frame.header.trail {
+                    trail.take(self.now);
+                }
+                self.wiring.taken += 1;
+                self.wiring.ledger.taken.add(1);
+                Some(frame)
+            }
+            Item::End => {
+                inlet.ended = true;
+                None
+            }
+        }
+    }
+
+    /// Puts a frame out through `port`, to every link there.
+    pub fn push(&mut self, port: usize, frame: Frame) {
+        self.wiring.staged.push(Staged { port, key: None, item: Item::Frame(frame) });
+    }
+
+    /// Puts a frame out through the member `key` of a port that its kind
+    /// declares `each`.
+    pub fn push_to(&mut self, port: usize, key: Key, frame: Frame) {
+        self.wiring.staged.push(Staged { port, key: Some(key), item: Item::Frame(frame) });
+    }
+
+    /// Says that nothing more comes through any output. The node is not called
+    /// again.
+    pub fn end(&mut self) {
+        self.wiring.ended = true;
+    }
+
+    /// Says that nothing more comes through the member `key` of any port.
+    pub fn end_key(&mut self, port: usize, key: Key) {
+        self.wiring.staged.push(Staged { port, key: Some(key), item: Item::End });
+    }
+
+    /// Whether anything is linked to output `port`, or to its member `key`.
+    #[must_use]
+    pub fn is_linked(&self, port: usize, key: Option<Key>) -> bool {
+        self.wiring.outlets.iter().any(|outlet| outlet.port == port && outlet.key == key)
+    }
+
+    /// Asks to be called at `when` (at once, if that is past), instead of any
+    /// instant asked for before.
+    pub fn wake_at(&mut self, when: Timestamp) {
+        self.wiring.wake_at = Some(when);
+    }
+
+    /// The header of a frame that is captured here: its first sample at
+    /// `captured`, numbered on from the node's last.
+    pub fn born(&mut self, captured: Timestamp, duration: Duration) -> Header {
+        let sequence = self.wiring.sequence;
+        self.wiring.sequence += 1;
+        let trail = Some(Trail::begin(&self.wiring.trails, captured));
+        Header { pts: captured, captured, duration, sequence, flags: Flags::default(), trail }
+    }
+
+    /// A sound frame from the pool of output `port`; its samples are left over
+    /// from its last user.
+    pub fn audio(&mut self, port: usize, audio: AudioFormat, header: Header) -> Frame {
+        self.wiring.pools[port].frame(header, Format::Audio(audio), 0)
+    }
+
+    /// A picture from the pool of output `port`; its pixels are left over from
+    /// its last user.
+    pub fn video(&mut self, port: usize, video: VideoFormat, header: Header) -> Frame {
+        self.wiring.pools[port].frame(header, Format::Video(video), 0)
+    }
+
+    /// A packet that holds a copy of `payload`, from the pool of output `port`.
+    pub fn packet(&mut self, port: usize, codec: Codec, payload: &[u8], header: Header) -> Frame {
+        let format = Format::Packet { codec, len: payload.len() };
+        let mut frame =
+            self.wiring.pools[port].frame(header, format, payload.len().next_power_of_two().max(2048));
+        frame.bytes_mut().copy_from_slice(payload);
+        frame
+    }
+
+    /// An RTP packet with room for `capacity` bytes and none in use; write to
+    /// `storage_mut`, then `set_len`.
+    pub fn rtp(&mut self, port: usize, codec: Codec, capacity: usize, header: Header) -> Frame {
+        self.wiring.pools[port].frame(header, Format::Rtp { codec, len: 0 }, capacity.max(2048))
+    }
+
+    /// Says that a frame has reached its listener or viewer (or their file):
+    /// its time is entered in the ledger, up to the end of this call.
+    pub fn rendered(&mut self, frame: Frame) {
+        let medium = frame.format().medium();
+        self.wiring.rendered.push((frame.header, medium));
+    }
+
+    /// Counts a frame that goes no further.
+    pub fn dropped(&mut self, reason: DropReason) {
+        self.wiring.ledger.dropped[reason as usize].add(1);
+    }
+
+    /// Tells whoever runs the engine. Allocate no text on a real-time node.
+    pub fn emit(&mut self, event: EventKind) {
+        self.wiring.events.push(event);
+    }
+
+    /// Sends a message upstream through every link of input `port`.
+    pub fn request(&mut self, port: usize, control: &Control) {
+        for index in 0..self.wiring.inlets.len() {
+            if self.wiring.inlets[index].port == port {
+                self.wiring.upstream.push((self.wiring.inlets[index].link, control.clone()));
+            }
+        }
+    }
+
+    /// Sends a message upstream through one link.
+    pub fn request_link(&mut self, link: LinkId, control: &Control) {
+        self.wiring.upstream.push((link, control.clone()));
+    }
+
+    /// Sends a message upstream through every link of every input.
+    pub fn forward(&mut self, control: &Control) {
+        for index in 0..self.wiring.inlets.len() {
+            self.wiring.upstream.push((self.wiring.inlets[index].link, control.clone()));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! `Event`: a message from a node to whoever runs the engine.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Timestamp;
+use crate::fault::Fault;
+use crate::ledger::NodeId;
+use crate::media_type::Medium;
+
+/// Tells apart what appears and vanishes at one node's group of ports: one
+/// participant, say. Never used again by that node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(pub u32);
+
+/// Why a participant left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeaveReason {
+    /// By choice.
+    Left,
+    /// Nothing came from them for too long.
+    TimedOut,
+    /// The room or the transport went away.
+    Closed,
+}
+
+impl fmt::Display for LeaveReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Left => "left by choice",
+            Self::TimedOut => "timed out",
+            Self::Closed => "the room closed",
+        })
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventKind {
+    /// Something a template may stand for appeared: its parts are made now.
+    Appeared {
+        /// The group of ports: "participant".
+        group: &'static str,
+        /// Which one; frames for it are pushed with this key.
+        key: Key,
+        /// Its name: the user.
+        name: Arc<str>,
+    },
+    /// It vanished: its ports end, and its parts go once they have drained.
+    Vanished {
+        /// The group of ports.
+        group: &'static str,
+        /// Which one.
+        key: Key,
+        /// Its name.
+        name: Arc<str>,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// A participant began to send a stream.
+    StreamAdded {
+        /// Whose.
+        key: Key,
+        /// The user.
+        name: Arc<str>,
+        /// Sound or pictures.
+        medium: Medium,
+    },
+    /// A participant ceased to send a stream.
+    StreamRemoved {
+        /// Whose.
+        key: Key,
+        /// The user.
+        name: Arc<str>,
+        /// Sound or pictures.
+        medium: Medium,
+    },
+    /// How loud a stream is: 0 silence, 100 full scale.
+    Level {
+        /// 0 to 100.
+        level: u8,
+    },
+    /// A key frame was asked for, by this node or through it.
+    KeyFrameRequested,
+    /// The node failed; what the graph's policy made of it follows.
+    Fault {
+        /// Why.
+        fault: Fault,
+        /// What the engine does about it.
+        action: &'static str,
+    },
+    /// The node has put out its last frame.
+    Ended,
+    /// Anything else worth telling a person.
+    Notice(Arc<str>),
+}
+
+/// A message from a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// From which node.
+    pub node: NodeId,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Appeared { group, name, .. } => write!(f, "{group} {name} joined"),
+            Self::Vanished { group, name, reason, .. } => write!(f, "{group} {name} left: {reason}"),
+            Self::StreamAdded { name, medium, .. } => write!(f, "{name} sends {medium}"),
+            Self::StreamRemoved { name, medium, .. } => write!(f, "{name} sends no more {medium}"),
+            Self::Level { level } => write!(f, "level {level}"),
+            Self::KeyFrameRequested => f.write_str("key frame requested"),
+            Self::Fault { fault, action } => write!(f, "fault: {fault}; {action}"),
+            Self::Ended => f.write_str("ended"),
+            Self::Notice(text) => f.write_str(text),
+        }
+    }
+}

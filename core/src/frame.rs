@@ -1,0 +1,532 @@
+//! `Frame`: a small handle to a counted, pooled buffer with its `Header`.
+//!
+//! A frame is cloned by counting. A writer that is not alone copies first, into
+//! another buffer of the same pool.
+
+use std::time::Duration;
+
+use crate::ledger::Trail;
+use crate::media_type::{Codec, Medium, PixelFormat, Size};
+use crate::pool::{Pool, Pooled};
+use crate::timestamp::{Timestamp, duration_nanos};
+
+/// Bytes that every plane, channel and row begins on a multiple of.
+pub const ALIGN: usize = 64;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Block([u8; ALIGN]);
+
+// SAFETY: `Block` is a `repr(C)` array of bytes that fills its alignment, so it
+// has no padding and every bit pattern is valid.
+#[allow(unsafe_code)]
+unsafe impl bytemuck::Zeroable for Block {}
+// SAFETY: as above; it is `Copy` and has no lifetime.
+#[allow(unsafe_code)]
+unsafe impl bytemuck::Pod for Block {}
+
+/// The storage of one frame: whole blocks of 64 aligned bytes.
+pub struct Buffer(Vec<Block>);
+
+impl Buffer {
+    /// At least `bytes` zero bytes. \[control\]
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self(vec![Block([0; ALIGN]); bytes.div_ceil(ALIGN)])
+    }
+
+    /// How many bytes it holds. \[any\]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.0.len() * ALIGN
+    }
+
+    fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+}
+
+/// What is true of one frame beside its contents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// A decoder can start here.
+    pub const KEY: Self = Self(1);
+    /// The frame that should stand here never came. Its payload, if any, is that
+    /// of the frame after it, from which in-band FEC may recover this one.
+    pub const LOST: Self = Self(2);
+    /// Time or contents do not continue from the frame before.
+    pub const DISCONTINUITY: Self = Self(4);
+    /// The sender had nothing to say (Opus DTX).
+    pub const SILENCE: Self = Self(8);
+    /// The last RTP packet of a picture, or the first of a talk spurt.
+    pub const MARKER: Self = Self(16);
+
+    /// Whether every flag of `other` is set. \[any\]
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// With the flags of `other` set. \[any\]
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// With the flags of `other` cleared. \[any\]
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+/// When a frame was captured, where it stands, and where its time went.
+///
+/// A node that makes one frame from another hands the header on: move it to
+/// keep the trail, clone it to give each of several frames a copy.
+#[derive(Clone, Debug, Default)]
+pub struct Header {
+    /// Position on the sender's media timeline.
+    pub pts: Timestamp,
+    /// When its first sample was captured, on this engine's clock.
+    pub captured: Timestamp,
+    /// How long it lasts; zero where that is not known.
+    pub duration: Duration,
+    /// Counts up by one from each source; a gap is a loss.
+    pub sequence: u64,
+    /// What is true of it.
+    pub flags: Flags,
+    /// Where its time went so far; `None` where nobody follows it.
+    pub(crate) trail: Option<Trail>,
+}
+
+impl Header {
+    /// A header of a frame captured at `captured`, followed by nobody. Inside a
+    /// node use `Context::born`, which follows it. \[any\]
+    #[must_use]
+    pub fn new(captured: Timestamp, duration: Duration) -> Self {
+        Self { pts: captured, captured, duration, ..Self::default() }
+    }
+}
+
+/// The layout of a raw audio frame: planar 32-bit float.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudioFormat {
+    /// Samples per second.
+    pub rate: u32,
+    /// Channels.
+    pub channels: u16,
+    /// Samples per channel.
+    pub samples: u32,
+}
+
+impl AudioFormat {
+    /// How long it lasts. \[any\]
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        Timestamp::ZERO.after_units(u64::from(self.samples), self.rate).since(Timestamp::ZERO)
+    }
+
+    fn channel_stride(&self) -> usize {
+        (self.samples as usize).next_multiple_of(ALIGN / size_of::<f32>())
+    }
+
+    fn bytes(&self) -> usize {
+        self.channel_stride() * usize::from(self.channels) * size_of::<f32>()
+    }
+}
+
+/// The layout of a raw picture: planes one after another, each row beginning on
+/// a multiple of [`ALIGN`] bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VideoFormat {
+    /// Kinds of planes.
+    pub pixel: PixelFormat,
+    /// Size of the luma plane.
+    pub size: Size,
+}
+
+impl VideoFormat {
+    /// An I420 picture. \[any\]
+    #[must_use]
+    pub const fn i420(size: Size) -> Self {
+        Self { pixel: PixelFormat::I420, size }
+    }
+
+    /// Width and height of plane `index` (0 luma, 1 and 2 chroma). \[any\]
+    #[must_use]
+    pub const fn plane_size(&self, index: usize) -> Size {
+        if index == 0 {
+            self.size
+        } else {
+            Size::new(self.size.width.div_ceil(2), self.size.height.div_ceil(2))
+        }
+    }
+
+    /// Bytes from one row of plane `index` to the next. \[any\]
+    #[must_use]
+    pub const fn stride(&self, index: usize) -> usize {
+        (self.plane_size(index).width as usize).next_multiple_of(ALIGN)
+    }
+
+    fn plane_bytes(&self, index: usize) -> usize {
+        self.stride(index) * self.plane_size(index).height as usize
+    }
+
+    fn bytes(&self) -> usize {
+        (0..3).map(|index| self.plane_bytes(index)).sum()
+    }
+}
+
+/// What a frame's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Raw sound.
+    Audio(AudioFormat),
+    /// A raw picture.
+    Video(VideoFormat),
+    /// A packet of a codec, `len` bytes.
+    Packet {
+        /// Which codec.
+        codec: Codec,
+        /// Bytes in use.
+        len: usize,
+    },
+    /// An RTP packet of `len` bytes, header included.
+    Rtp {
+        /// Which codec's payload.
+        codec: Codec,
+        /// Bytes in use.
+        len: usize,
+    },
+}
+
+impl Format {
+    /// Audio or video. \[any\]
+    #[must_use]
+    pub const fn medium(&self) -> Medium {
+        match self {
+            Self::Audio(_) => Medium::Audio,
+            Self::Video(_) => Medium::Video,
+            Self::Packet { codec, .. } | Self::Rtp { codec, .. } => codec.medium(),
+        }
+    }
+
+    /// Bytes that a buffer needs to hold it. \[any\]
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Audio(audio) => audio.bytes(),
+            Self::Video(video) => video.bytes(),
+            Self::Packet { len, .. } | Self::Rtp { len, .. } => *len,
+        }
+    }
+}
+
+/// A plane to read.
+#[derive(Clone, Copy)]
+pub struct Plane<'a> {
+    /// `stride * height` bytes; only the first `width` of each row are picture.
+    pub data: &'a [u8],
+    /// Bytes from row to row.
+    pub stride: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+impl<'a> Plane<'a> {
+    /// Row `y`, `width` bytes.
+    ///
+    /// # Panics
+    /// If `y` is not below `height`.
+    #[must_use]
+    pub fn row(&self, y: usize) -> &'a [u8] {
+        &self.data[y * self.stride..][..self.width]
+    }
+}
+
+/// A plane to write; shapes as in [`Plane`].
+pub struct PlaneMut<'a> {
+    /// `stride * height` bytes.
+    pub data: &'a mut [u8],
+    /// Bytes from row to row.
+    pub stride: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+impl PlaneMut<'_> {
+    /// Row `y`, `width` bytes.
+    ///
+    /// # Panics
+    /// If `y` is not below `height`.
+    pub fn row_mut(&mut self, y: usize) -> &mut [u8] {
+        &mut self.data[y * self.stride..][..self.width]
+    }
+
+    /// The same plane, to read.
+    #[must_use]
+    pub fn as_plane(&self) -> Plane<'_> {
+        Plane { data: self.data, stride: self.stride, width: self.width, height: self.height }
+    }
+}
+
+/// A frame: a header, a format, and a counted buffer. \[any\]
+#[derive(Clone)]
+pub struct Frame {
+    /// When, where, and where its time went.
+    pub header: Header,
+    format: Format,
+    buffer: Pooled<Buffer>,
+}
+
+impl Frame {
+    /// A frame in `buffer`, which must hold `format.bytes()`; its contents are
+    /// left as they are. `None` if it is too small. \[real-time\]
+    #[must_use]
+    pub fn new(header: Header, format: Format, buffer: Pooled<Buffer>) -> Option<Self> {
+        (buffer.capacity() >= format.bytes()).then_some(Self { header, format, buffer })
+    }
+
+    /// A frame in a buffer of its own; allocates. \[control\]
+    #[must_use]
+    pub fn unpooled(header: Header, format: Format) -> Self {
+        Self { header, format, buffer: Pooled::unpooled(Buffer::new(format.bytes())) }
+    }
+
+    /// What its bytes are. \[any\]
+    #[must_use]
+    pub const fn format(&self) -> &Format {
+        &self.format
+    }
+
+    /// The sound's layout, if it is sound. \[any\]
+    #[must_use]
+    pub const fn audio(&self) -> Option<AudioFormat> {
+        match self.format {
+            Format::Audio(audio) => Some(audio),
+            _ => None,
+        }
+    }
+
+    /// The picture's layout, if it is a picture. \[any\]
+    #[must_use]
+    pub const fn video(&self) -> Option<VideoFormat> {
+        match self.format {
+            Format::Video(video) => Some(video),
+            _ => None,
+        }
+    }
+
+    /// Whether no other frame shares the buffer, so that writing copies
+    /// nothing. \[any\]
+    pub fn is_alone(&mut self) -> bool {
+        self.buffer.get_mut().is_some()
+    }
+
+    /// The bytes in use: a packet's payload, or all planes or channels with
+    /// their padding. \[any\]
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer.bytes()[..self.format.bytes()]
+    }
+
+    /// The bytes in use, to write; copies first if the buffer is shared. \[real-time\]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let used = self.format.bytes();
+        &mut self.storage_mut()[..used]
+    }
+
+    /// The whole buffer of a packet, to write into before [`Frame::set_len`];
+    /// copies first if the buffer is shared. \[real-time\]
+    pub fn storage_mut(&mut self) -> &mut [u8] {
+        if self.buffer.get_mut().is_none() {
+            let capacity = self.buffer.capacity();
+            let mut copy = self.buffer.sibling().unwrap_or_else(|| Pooled::unpooled(Buffer::new(capacity)));
+            if let Some(to) = copy.get_mut() {
+                to.bytes_mut()[..capacity].copy_from_slice(self.buffer.bytes());
+            }
+            self.buffer = copy;
+        }
+        // The copy above is a fresh handle, so there is always one to be had.
+        self.buffer.get_mut().map_or(&mut [], Buffer::bytes_mut)
+    }
+
+    /// Sets how many bytes of a packet are in use, at most the buffer's
+    /// capacity; sound and pictures are left alone. \[real-time\]
+    pub fn set_len(&mut self, new: usize) {
+        let capacity = self.buffer.capacity();
+        if let Format::Packet { len, .. } | Format::Rtp { len, .. } = &mut self.format {
+            *len = new.min(capacity);
+        }
+    }
+
+    /// The samples of channel `index`.
+    ///
+    /// # Panics
+    /// If the frame is not sound or has no such channel.
+    #[must_use]
+    pub fn channel(&self, index: usize) -> &[f32] {
+        let (start, end) = self.channel_range(index);
+        &bytemuck::cast_slice(self.buffer.bytes())[start..end]
+    }
+
+    /// The samples of channel `index`, to write; copies first if the buffer is
+    /// shared.
+    ///
+    /// # Panics
+    /// If the frame is not sound or has no such channel.
+    pub fn channel_mut(&mut self, index: usize) -> &mut [f32] {
+        let (start, end) = self.channel_range(index);
+        &mut bytemuck::cast_slice_mut(self.storage_mut())[start..end]
+    }
+
+    fn channel_range(&self, index: usize) -> (usize, usize) {
+        let Format::Audio(audio) = self.format else { panic!("the frame is not sound") };
+        assert!(index < usize::from(audio.channels), "the frame has no channel {index}");
+        let start = index * audio.channel_stride();
+        (start, start + audio.samples as usize)
+    }
+
+    /// Plane `index` of a picture (0 luma, 1 Cb, 2 Cr).
+    ///
+    /// # Panics
+    /// If the frame is not a picture or `index` is above 2.
+    #[must_use]
+    pub fn plane(&self, index: usize) -> Plane<'_> {
+        let Format::Video(video) = self.format else { panic!("the frame is not a picture") };
+        assert!(index < 3, "a picture has three planes");
+        let start: usize = (0..index).map(|before| video.plane_bytes(before)).sum();
+        let size = video.plane_size(index);
+        Plane {
+            data: &self.buffer.bytes()[start..start + video.plane_bytes(index)],
+            stride: video.stride(index),
+            width: size.width as usize,
+            height: size.height as usize,
+        }
+    }
+
+    /// All three planes of a picture, to write; copies first if the buffer is
+    /// shared.
+    ///
+    /// # Panics
+    /// If the frame is not a picture.
+    pub fn planes_mut(&mut self) -> [PlaneMut<'_>; 3] {
+        let Format::Video(video) = self.format else { panic!("the frame is not a picture") };
+        let (luma, chroma) = self.storage_mut().split_at_mut(video.plane_bytes(0));
+        let (cb, rest) = chroma.split_at_mut(video.plane_bytes(1));
+        let cr = &mut rest[..video.plane_bytes(2)];
+        let mut index = 0;
+        [luma, cb, cr].map(|data| {
+            let size = video.plane_size(index);
+            let stride = video.stride(index);
+            index += 1;
+            PlaneMut { data, stride, width: size.width as usize, height: size.height as usize }
+        })
+    }
+}
+
+/// The pools of one output port: one pool, remade when a larger buffer is asked
+/// for.
+pub struct FramePool {
+    pool: Option<Pool<Buffer>>,
+    bytes: usize,
+    slots: usize,
+    dry_before: u64,
+}
+
+impl FramePool {
+    /// Pools of `slots` buffers each. \[control\]
+    #[must_use]
+    pub const fn new(slots: usize) -> Self {
+        Self { pool: None, bytes: 0, slots, dry_before: 0 }
+    }
+
+    /// A frame of `format` with room for at least `capacity` bytes. Allocates
+    /// when it meets a size larger than any before, or is dry. \[real-time\]
+    pub fn frame(&mut self, header: Header, format: Format, capacity: usize) -> Frame {
+        let bytes = format.bytes().max(capacity).max(1);
+        let pool = match &mut self.pool {
+            Some(pool) if self.bytes >= bytes => pool,
+            slot => {
+                self.dry_before += slot.as_ref().map_or(0, Pool::dry);
+                self.bytes = bytes;
+                let pool = Pool::new(self.slots, move || Buffer::new(bytes));
+                // Small buffers are made at once, so that the steady state that
+                // follows allocates nothing; pictures are made as needed.
+                pool.fill((1 << 20) / bytes);
+                slot.insert(pool)
+            }
+        };
+        Frame { header, format, buffer: pool.get() }
+    }
+
+    /// How often a buffer was asked for and none was free. \[any\]
+    #[must_use]
+    pub fn dry(&self) -> u64 {
+        self.dry_before + self.pool.as_ref().map_or(0, Pool::dry)
+    }
+}
+
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Frame")
+            .field("pts", &duration_nanos(self.header.pts.since(Timestamp::ZERO)))
+            .field("sequence", &self.header.sequence)
+            .field("flags", &self.header.flags)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(width: u32, height: u32) -> Frame {
+        Frame::unpooled(Header::default(), Format::Video(VideoFormat::i420(Size::new(width, height))))
+    }
+
+    #[test]
+    fn every_row_of_an_odd_picture_is_aligned_and_apart() {
+        let mut frame = picture(33, 17);
+        for (index, plane) in frame.planes_mut().into_iter().enumerate() {
+            assert_eq!(plane.data.as_ptr() as usize % ALIGN, 0);
+            assert_eq!(plane.stride % ALIGN, 0);
+            plane.data.fill(u8::try_from(index).unwrap());
+        }
+        for index in 0..3 {
+            let plane = frame.plane(index);
+            assert!((0..plane.height).all(|y| plane.row(y).iter().all(|&p| usize::from(p) == index)));
+        }
+        assert_eq!((frame.plane(1).width, frame.plane(1).height), (17, 9));
+    }
+
+    #[test]
+    fn writing_a_shared_frame_leaves_the_other_alone() {
+        let mut pool = FramePool::new(4);
+        let format = Format::Audio(AudioFormat { rate: 48_000, channels: 2, samples: 480 });
+        let mut a = pool.frame(Header::default(), format, 0);
+        a.channel_mut(1).fill(0.5);
+        let b = a.clone();
+        a.channel_mut(1).fill(0.25);
+        assert_eq!((a.channel(1)[479], b.channel(1)[479]), (0.25, 0.5));
+    }
+
+    #[test]
+    fn a_packet_cannot_be_longer_than_its_buffer() {
+        let mut frame = Frame::unpooled(Header::default(), Format::Rtp { codec: Codec::Opus, len: 10 });
+        frame.set_len(1_000_000);
+        assert_eq!(frame.bytes().len(), 64);
+    }
+}

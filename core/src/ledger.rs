@@ -1,0 +1,391 @@
+//! `Ledger`: where each frame's time went, stage by stage.
+//!
+//! A frame carries a `Trail`: the instant it last left a node, the instant the
+//! present node took it, and one step for every node behind it. A step's three
+//! shares telescope, so that the shares of a trail add up to capture-to-render
+//! exactly:
+//!
+//! - waiting: from leaving the node before to being taken by this one;
+//! - buffering: from being taken to the start of the call that let it go;
+//! - working: from the start of that call to its end.
+//!
+//! Every counter here has one writer, the lane that runs the node, and may be
+//! read by any thread at any time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::Timestamp;
+use crate::frame::Header;
+use crate::histogram::Histogram;
+use crate::media_type::Medium;
+use crate::pool::{Pool, Pooled};
+use crate::timestamp::duration_nanos;
+
+/// A node of a running graph. Ids are not used again while the engine lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+/// The most nodes a trail remembers; later ones are added to the last.
+pub const TRAIL_STEPS: usize = 24;
+
+/// One node's share of a frame's time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Which node.
+    pub node: NodeId,
+    /// In a queue before it.
+    pub wait: Duration,
+    /// Inside it, held.
+    pub buffer: Duration,
+    /// Inside it, being worked on.
+    pub work: Duration,
+}
+
+/// Where a frame's time went so far.
+pub struct TrailRecord {
+    left: Timestamp,
+    taken: Timestamp,
+    len: usize,
+    steps: [Step; TRAIL_STEPS],
+}
+
+/// A frame's own record; cloning copies it, since copies part ways.
+pub(crate) struct Trail(Pooled<TrailRecord>);
+
+impl TrailRecord {
+    const EMPTY: Self = Self {
+        left: Timestamp::ZERO,
+        taken: Timestamp::ZERO,
+        len: 0,
+        steps: [Step { node: NodeId(0), wait: Duration::ZERO, buffer: Duration::ZERO, work: Duration::ZERO };
+            TRAIL_STEPS],
+    };
+}
+
+/// A pool of trails for the frames under way in one engine. \[control\]
+#[must_use]
+pub fn trail_pool(limit: usize) -> Pool<TrailRecord> {
+    let pool = Pool::new(limit, || TrailRecord::EMPTY);
+    pool.fill(limit);
+    pool
+}
+
+impl Trail {
+    /// A trail that begins at `captured`. \[real-time\]
+    pub(crate) fn begin(pool: &Pool<TrailRecord>, captured: Timestamp) -> Self {
+        let mut record = pool.get();
+        if let Some(record) = record.get_mut() {
+            record.left = captured;
+            record.taken = captured;
+            record.len = 0;
+        }
+        Self(record)
+    }
+
+    /// Notes that a node took the frame at `now`. \[real-time\]
+    pub(crate) fn take(&mut self, now: Timestamp) {
+        if let Some(record) = self.0.get_mut() {
+            record.taken = now;
+        }
+    }
+
+    /// Notes that `node`, called at `start`, let the frame go at `end`; gives
+    /// the step. \[real-time\]
+    pub(crate) fn leave(&mut self, node: NodeId, start: Timestamp, end: Timestamp) -> Step {
+        let Some(record) = self.0.get_mut() else { return Step::default() };
+        let began = start.max(record.taken);
+        let step = Step {
+            node,
+            wait: record.taken.since(record.left),
+            buffer: began.since(record.taken),
+            work: end.since(began),
+        };
+        if record.len < TRAIL_STEPS {
+            record.steps[record.len] = step;
+            record.len += 1;
+        } else {
+            let last = &mut record.steps[TRAIL_STEPS - 1];
+            last.wait += step.wait;
+            last.buffer += step.buffer;
+            last.work += step.work;
+        }
+        record.left = end.max(record.taken);
+        step
+    }
+
+    /// The steps so far. \[any\]
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.0.steps[..self.0.len]
+    }
+}
+
+impl Clone for Trail {
+    fn clone(&self) -> Self {
+        let mut copy = self.0.sibling().unwrap_or_else(|| Pooled::unpooled(TrailRecord::EMPTY));
+        if let Some(to) = copy.get_mut() {
+            to.left = self.0.left;
+            to.taken = self.0.taken;
+            to.len = self.0.len;
+            to.steps[..self.0.len].copy_from_slice(self.steps());
+        }
+        Self(copy)
+    }
+}
+
+impl std::fmt::Debug for Trail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.steps()).finish()
+    }
+}
+
+/// Why a frame went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum DropReason {
+    /// A link was full and its policy let the frame go.
+    Overflow,
+    /// It came after its time.
+    Late,
+    /// Its contents were damaged.
+    Corrupt,
+    /// It had come before.
+    Duplicate,
+    /// The simulated network lost it.
+    Impaired,
+    /// Nobody was linked to take it.
+    Unlinked,
+    /// The node it was for had stopped.
+    Stopped,
+}
+
+impl DropReason {
+    /// Every reason.
+    pub const ALL: [Self; 7] = [
+        Self::Overflow,
+        Self::Late,
+        Self::Corrupt,
+        Self::Duplicate,
+        Self::Impaired,
+        Self::Unlinked,
+        Self::Stopped,
+    ];
+
+    /// Its name in reports. \[any\]
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Overflow => "overflow",
+            Self::Late => "late",
+            Self::Corrupt => "corrupt",
+            Self::Duplicate => "duplicate",
+            Self::Impaired => "impaired",
+            Self::Unlinked => "unlinked",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What one node has done.
+#[derive(Default)]
+pub struct NodeLedger {
+    /// Frames taken from links.
+    pub taken: Counter,
+    /// Frames put out (or rendered, by a sink).
+    pub frames: Counter,
+    /// Frames that it let go, by reason.
+    pub dropped: [Counter; DropReason::ALL.len()],
+    /// Calls of the node.
+    pub calls: Counter,
+    /// Waiting, per frame put out.
+    pub wait: Histogram,
+    /// Working, per frame put out.
+    pub work: Histogram,
+    /// Buffering, per frame put out.
+    pub buffer: Histogram,
+    /// What was rendered here, for a sink.
+    pub rendered: PathLedger,
+}
+
+impl NodeLedger {
+    /// Counts one frame with its step. \[real-time\]
+    pub(crate) fn step(&self, step: &Step) {
+        self.wait.record(step.wait);
+        self.work.record(step.work);
+        self.buffer.record(step.buffer);
+    }
+
+    /// All drops together. \[any\]
+    #[must_use]
+    pub fn drops(&self) -> u64 {
+        self.dropped.iter().map(Counter::get).sum()
+    }
+}
+
+/// The nodes that a rendered path can tell apart.
+const PATH_NODES: usize = 64;
+
+/// What came to one sink, and how its time was shared along the way.
+pub struct PathLedger {
+    /// Capture to render.
+    pub end_to_end: Histogram,
+    medium: AtomicU32,
+    shares: Box<[PathShare]>,
+}
+
+/// The sums of one node's shares over all frames rendered at one sink.
+#[derive(Default)]
+struct PathShare {
+    node: AtomicU32,
+    wait: Counter,
+    buffer: Counter,
+    work: Counter,
+}
+
+impl Default for PathLedger {
+    fn default() -> Self {
+        Self {
+            end_to_end: Histogram::default(),
+            medium: AtomicU32::new(0),
+            shares: (0..PATH_NODES)
+                .map(|_| PathShare { node: AtomicU32::new(u32::MAX), ..PathShare::default() })
+                .collect(),
+        }
+    }
+}
+
+impl PathLedger {
+    /// Counts a frame rendered at `at`. \[real-time\]
+    pub(crate) fn record(&self, header: &Header, medium: Medium, at: Timestamp) {
+        let Some(trail) = &header.trail else { return };
+        self.end_to_end.record(at.since(header.captured));
+        self.medium.store(medium as u32 + 1, Ordering::Relaxed);
+        for step in trail.steps() {
+            // Linear, because a path has a dozen nodes; the last place takes
+            // whatever finds none of its own.
+            let place = self.shares.iter().find(|share| {
+                let node = share.node.load(Ordering::Relaxed);
+                node == step.node.0 || node == u32::MAX
+            });
+            let share = place.unwrap_or(&self.shares[PATH_NODES - 1]);
+            share.node.store(step.node.0, Ordering::Relaxed);
+            share.wait.add(duration_nanos(step.wait));
+            share.buffer.add(duration_nanos(step.buffer));
+            share.work.add(duration_nanos(step.work));
+        }
+    }
+
+    /// Whether sound or pictures came here; `None` before the first. \[any\]
+    #[must_use]
+    pub fn medium(&self) -> Option<Medium> {
+        match self.medium.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Medium::Audio),
+            _ => Some(Medium::Video),
+        }
+    }
+
+    /// The summed shares of each node along the way, in path order. \[any\]
+    #[must_use]
+    pub fn sums(&self) -> Vec<Step> {
+        self.shares
+            .iter()
+            .filter(|share| share.node.load(Ordering::Relaxed) != u32::MAX)
+            .map(|share| Step {
+                node: NodeId(share.node.load(Ordering::Relaxed)),
+                wait: Duration::from_nanos(share.wait.get()),
+                buffer: Duration::from_nanos(share.buffer.get()),
+                work: Duration::from_nanos(share.work.get()),
+            })
+            .collect()
+    }
+}
+
+/// What one link has carried.
+#[derive(Default)]
+pub struct LinkLedger {
+    /// Frames put in.
+    pub frames: Counter,
+    /// Frames its overflow policy let go.
+    pub dropped: Counter,
+    /// The most frames that ever waited in it.
+    pub high_water: Counter,
+}
+
+/// A count with a single writer.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; one thread at a time. \[real-time\]
+    pub fn add(&self, more: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    /// Raises to `value` if that is more; one thread at a time. \[real-time\]
+    pub fn raise(&self, value: u64) {
+        if value > self.get() {
+            self.0.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The count. \[any\]
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Shared by the lane that writes and whoever reads.
+pub type SharedNodeLedger = Arc<NodeLedger>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn shares_telescope_to_the_whole() {
+        let pool = trail_pool(4);
+        let mut header = Header::new(at(100), Duration::ZERO);
+        let mut trail = Trail::begin(&pool, at(100));
+        trail.leave(NodeId(0), at(110), at(111));
+        trail.take(at(115));
+        trail.leave(NodeId(1), at(115), at(119));
+        trail.take(at(120));
+        trail.leave(NodeId(2), at(150), at(151));
+        header.trail = Some(trail);
+
+        let path = PathLedger::default();
+        path.record(&header, Medium::Audio, at(151));
+        let whole: Duration = path.sums().iter().map(|s| s.wait + s.buffer + s.work).sum();
+        assert_eq!(whole, Duration::from_millis(51));
+        assert_eq!(path.sums()[2].buffer, Duration::from_millis(30));
+        assert_eq!(path.sums()[0].buffer, Duration::from_millis(10));
+    }
+
+    #[test]
+    fn a_trail_longer_than_its_steps_loses_no_time() {
+        let pool = trail_pool(1);
+        let mut trail = Trail::begin(&pool, at(0));
+        for n in 0..100 {
+            trail.take(at(u64::from(n)));
+            trail.leave(NodeId(n), at(u64::from(n)), at(u64::from(n) + 1));
+        }
+        let whole: Duration = trail.steps().iter().map(|s| s.wait + s.buffer + s.work).sum();
+        assert_eq!(whole, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_copied_trail_goes_its_own_way() {
+        let pool = trail_pool(4);
+        let mut a = Trail::begin(&pool, at(0));
+        let b = a.clone();
+        a.leave(NodeId(1), at(1), at(1));
+        assert_eq!((a.steps().len(), b.steps().len()), (1, 0));
+    }
+}

@@ -1,0 +1,43 @@
+//! The Sidetone engine: graph files, checker, schedule, engine, links, frames,
+//! pools, clock, ledger.
+//!
+//! Public functions say where they may be called: \[control\] on any thread
+//! that may block and allocate, \[real-time\] also on a lane, \[any\] anywhere
+//! at all.
+
+mod cell;
+pub mod clock;
+pub mod context;
+pub mod control;
+pub mod event;
+pub mod fault;
+pub mod frame;
+pub mod harness;
+pub mod histogram;
+pub mod ledger;
+pub mod link;
+pub mod media_type;
+pub mod node;
+pub mod param;
+pub mod pool;
+pub mod port;
+pub mod registry;
+pub mod timestamp;
+pub mod waker;
+
+pub use cell::OnFault;
+pub use clock::{Clock, VIRTUAL_START};
+pub use context::Context;
+pub use control::{Control, Through};
+pub use event::{Event, EventKind, Key, LeaveReason};
+pub use fault::{Fault, FaultKind, NodeError};
+pub use frame::{AudioFormat, Flags, Format, Frame, Header, Plane, PlaneMut, VideoFormat};
+pub use ledger::{DropReason, NodeId};
+pub use link::{LinkId, Overflow};
+pub use media_type::{Codec, FrameRate, MediaType, Medium, PixelFormat, Size};
+pub use node::{Finish, Node, Setup, Shared};
+pub use param::{ParamDefault, ParamKind, ParamSpec, Params, Value};
+pub use port::PortSpec;
+pub use registry::{Mismatch, Negotiated, NodeSpec, Offer, Placement, Registry};
+pub use timestamp::Timestamp;
+pub use waker::NodeWaker;

@@ -1,0 +1,234 @@
+//! `Pool`: a bounded store of reusable values, handed out by counting.
+//!
+//! A pool owns up to `limit` slots. `get` takes a free slot, or makes one while
+//! there are fewer than `limit`; past that it counts the pool as dry and makes
+//! a value that is freed, not kept, when its last handle goes. Handles may be
+//! dropped on any thread; returning a slot is one push to a lock-free queue.
+//!
+//! The state of a slot is its `refs`:
+//!
+//! - 0: free. Only the free queue (or `get`, between its pop and its store)
+//!   holds it; nobody reads or writes the value.
+//! - 1: one handle. That handle may write, through `&mut self`.
+//! - n > 1: shared. Everyone may read, nobody may write.
+//!
+//! A handle that drops subtracts one with `Release`, so that its reads and
+//! writes come before; whoever brings it to 0 fences with `Acquire`, so that
+//! the next owner's writes come after every earlier handle's reads. A writer
+//! loads `refs` with `Acquire` for the same reason: seeing 1, it sees all that
+//! the dropped sharers did. The nasty race, two sharers dropping at once, has
+//! one winner, because `fetch_sub` is atomic: exactly one of them sees 1.
+
+use std::cell::UnsafeCell;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Weak};
+
+use crossbeam_queue::ArrayQueue;
+
+/// A bounded store of reusable values. \[any\]
+pub struct Pool<T: Send + Sync> {
+    store: Arc<Store<T>>,
+}
+
+struct Store<T: Send + Sync> {
+    free: ArrayQueue<Arc<Slot<T>>>,
+    made: AtomicUsize,
+    dry: AtomicU64,
+    make: Box<dyn Fn() -> T + Send + Sync>,
+}
+
+struct Slot<T: Send + Sync> {
+    refs: AtomicUsize,
+    value: UnsafeCell<T>,
+    home: Weak<Store<T>>,
+}
+
+// SAFETY: the value is reached only through `Pooled`, which gives `&mut T` to a
+// sole handle and `&T` otherwise (the module's table of states), so `Slot` may
+// be shared wherever `T` may be shared and sent.
+#[allow(unsafe_code)]
+unsafe impl<T: Send + Sync> Sync for Slot<T> {}
+
+/// A counted handle to a pooled value. Cloning counts; dropping the last handle
+/// returns the value to its pool. \[any\]
+pub struct Pooled<T: Send + Sync> {
+    slot: Arc<Slot<T>>,
+}
+
+impl<T: Send + Sync + 'static> Pool<T> {
+    /// A pool of at most `limit` values, each made by `make` when first
+    /// needed. A limit of 0 is read as 1. \[control\]
+    pub fn new(limit: usize, make: impl Fn() -> T + Send + Sync + 'static) -> Self {
+        let store = Store {
+            free: ArrayQueue::new(limit.max(1)),
+            made: AtomicUsize::new(0),
+            dry: AtomicU64::new(0),
+            make: Box::new(make),
+        };
+        Self { store: Arc::new(store) }
+    }
+
+    /// Makes values ahead of need, up to `count` or the limit. \[control\]
+    pub fn fill(&self, count: usize) {
+        let taken: Vec<_> = (0..count.min(self.limit())).map(|_| self.get()).collect();
+        drop(taken);
+    }
+
+    /// The most values the pool keeps. \[any\]
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.store.free.capacity()
+    }
+
+    /// How often `get` found no value and the limit reached. \[any\]
+    #[must_use]
+    pub fn dry(&self) -> u64 {
+        self.store.dry.load(Ordering::Relaxed)
+    }
+
+    /// A value whose contents are whatever its last user left. Allocates only
+    /// while fewer than `limit` exist, or when the pool is dry. \[real-time\]
+    #[must_use]
+    pub fn get(&self) -> Pooled<T> {
+        Store::get(&self.store)
+    }
+}
+
+impl<T: Send + Sync> Store<T> {
+    fn get(store: &Arc<Self>) -> Pooled<T> {
+        if let Some(slot) = store.free.pop() {
+            slot.refs.store(1, Ordering::Relaxed);
+            return Pooled { slot };
+        }
+        // Counting first keeps concurrent callers from making more than fit.
+        let keep = store.made.fetch_add(1, Ordering::Relaxed) < store.free.capacity();
+        if !keep {
+            store.made.fetch_sub(1, Ordering::Relaxed);
+            store.dry.fetch_add(1, Ordering::Relaxed);
+        }
+        let home = if keep { Arc::downgrade(store) } else { Weak::new() };
+        let value = UnsafeCell::new((store.make)());
+        Pooled { slot: Arc::new(Slot { refs: AtomicUsize::new(1), value, home }) }
+    }
+}
+
+impl<T: Send + Sync> Pooled<T> {
+    /// A value that belongs to no pool and is freed with its last handle. \[control\]
+    pub fn unpooled(value: T) -> Self {
+        let slot = Slot { refs: AtomicUsize::new(1), value: UnsafeCell::new(value), home: Weak::new() };
+        Self { slot: Arc::new(slot) }
+    }
+
+    /// The value, to write, if this is its only handle. \[real-time\]
+    #[allow(unsafe_code)]
+    pub fn get_mut(&mut self) -> Option<&mut T> {
+        if self.slot.refs.load(Ordering::Acquire) == 1 {
+            // SAFETY: refs is 1 and `self` is that handle, borrowed mutably, so
+            // no other reference exists and none can be made while this lives.
+            Some(unsafe { &mut *self.slot.value.get() })
+        } else {
+            None
+        }
+    }
+
+    /// Another value from the same pool, or `None` if the pool is gone or
+    /// there never was one. \[real-time\]
+    #[must_use]
+    pub fn sibling(&self) -> Option<Self> {
+        self.slot.home.upgrade().map(|store| Store::get(&store))
+    }
+}
+
+impl<T: Send + Sync> Deref for Pooled<T> {
+    type Target = T;
+
+    #[allow(unsafe_code)]
+    fn deref(&self) -> &T {
+        // SAFETY: a writer needs refs == 1 and `&mut` on the only handle; while
+        // this shared borrow of a handle lives, there is no such writer.
+        unsafe { &*self.slot.value.get() }
+    }
+}
+
+impl<T: Send + Sync> Clone for Pooled<T> {
+    fn clone(&self) -> Self {
+        // Relaxed suffices: the new handle is made from one that is alive.
+        self.slot.refs.fetch_add(1, Ordering::Relaxed);
+        Self { slot: Arc::clone(&self.slot) }
+    }
+}
+
+impl<T: Send + Sync> Drop for Pooled<T> {
+    fn drop(&mut self) {
+        if self.slot.refs.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            if let Some(store) = self.slot.home.upgrade() {
+                // The queue holds as many as were ever made, so this cannot fail.
+                let _ = store.free.push(Arc::clone(&self.slot));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_value_is_used_again() {
+        let pool = Pool::new(2, || vec![0u8; 4]);
+        let mut a = pool.get();
+        a.get_mut().unwrap()[0] = 7;
+        let at = a.as_ptr();
+        drop(a);
+        let b = pool.get();
+        assert_eq!((b.as_ptr(), b[0]), (at, 7));
+    }
+
+    #[test]
+    fn a_shared_value_cannot_be_written() {
+        let pool = Pool::new(1, || 0u32);
+        let mut a = pool.get();
+        let b = a.clone();
+        assert!(a.get_mut().is_none());
+        drop(b);
+        assert!(a.get_mut().is_some());
+    }
+
+    #[test]
+    fn running_dry_is_counted_and_still_serves() {
+        let pool = Pool::new(1, || 0u32);
+        let a = pool.get();
+        let b = pool.get();
+        assert_eq!(pool.dry(), 1);
+        drop((a, b));
+        let _a = pool.get();
+        assert_eq!(pool.dry(), 1);
+    }
+
+    #[test]
+    fn handles_outlive_their_pool() {
+        let pool = Pool::new(1, || String::from("x"));
+        let a = pool.get();
+        drop(pool);
+        assert_eq!(*a, "x");
+    }
+
+    #[test]
+    fn handles_dropped_on_many_threads_all_come_back() {
+        let pool = Pool::new(64, || 0u64);
+        pool.fill(64);
+        for _ in 0..50 {
+            let handles: Vec<_> = (0..64).map(|_| pool.get()).collect();
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    let copy = handles.clone();
+                    scope.spawn(move || drop(copy));
+                }
+                scope.spawn(move || drop(handles));
+            });
+        }
+        assert_eq!((pool.dry(), pool.store.free.len()), (0, 64));
+    }
+}

@@ -1,0 +1,1 @@
+//! Sidetone nodes that encode and decode.

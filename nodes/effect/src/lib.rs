@@ -1,0 +1,1 @@
+//! Sidetone nodes that change or compose pictures.

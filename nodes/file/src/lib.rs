@@ -1,0 +1,1 @@
+//! Sidetone nodes that read and write media files.

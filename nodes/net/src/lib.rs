@@ -1,0 +1,1 @@
+//! Sidetone nodes that impair and record packet links.

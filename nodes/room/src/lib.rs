@@ -1,0 +1,1 @@
+//! The Sidetone room node and its transports.

@@ -1,0 +1,1 @@
+//! Sidetone nodes that packetize, order and depacketize RTP.

@@ -1,0 +1,1 @@
+//! Sidetone nodes that make test signals.
