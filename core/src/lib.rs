@@ -22,6 +22,7 @@ pub mod param;
 pub mod pool;
 pub mod port;
 pub mod registry;
+pub mod rtp;
 pub mod timestamp;
 pub mod waker;
 
