@@ -320,6 +320,14 @@ impl Params {
         self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
+    /// Gives `name` another value; whoever calls has checked that it fits.
+    pub(crate) fn set(&mut self, name: &'static str, value: Value) {
+        match self.values.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => self.values.push((name, value)),
+        }
+    }
+
     /// Every value that is set, by name. \[any\]
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         self.values.iter().map(|(name, value)| (*name, value))

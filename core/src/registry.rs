@@ -1,5 +1,6 @@
 //! `Registry`: kind name → constructor, ports, parameters, documentation.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::fault::NodeError;
@@ -103,6 +104,12 @@ pub fn declared(_: &Offer<'_>) -> Result<Negotiated, Mismatch> {
 /// None.
 pub fn same(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
     Ok(Negotiated::new(offer.inputs.first().copied().flatten().into_iter().collect::<Vec<_>>()))
+}
+
+impl fmt::Debug for NodeSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeSpec").field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 impl NodeSpec {
