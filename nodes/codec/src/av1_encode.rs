@@ -227,7 +227,8 @@ impl Av1Encode {
         };
         let (encoder, _) = self.encoder.insert((encoder, size));
         let at = self.timeline.next(picture.header.pts);
-        let key = self.keys.due(at);
+        // Of the pictures around a due time the nearest one is taken.
+        let key = self.keys.due(at + self.timeline.frame / 2);
         match encoder {
             Encoder::Aom(encoder) => {
                 let packet = encoder.encode(&picture, at, self.timeline.frame as u32, key).map_err(failed)?;
@@ -336,7 +337,7 @@ struct Timeline {
 
 impl Timeline {
     fn new(fps: f64) -> Self {
-        Self { frame: (f64::from(TICKS) / fps) as i64, before: None, at: 0 }
+        Self { frame: (f64::from(TICKS) / fps).round() as i64, before: None, at: 0 }
     }
 
     fn next(&mut self, pts: Timestamp) -> i64 {
@@ -347,7 +348,7 @@ impl Timeline {
             self.at += if gap.is_zero() || gap > PAUSE {
                 self.frame
             } else {
-                let ticks = gap.as_nanos() * u128::from(TICKS) / 1_000_000_000;
+                let ticks = (gap.as_secs_f64() * f64::from(TICKS)).round();
                 (ticks as i64).max(self.frame / 4)
             };
         }
