@@ -544,3 +544,208 @@ fn high(a: u16, b: u16) -> u16 {
 fn high_signed(a: i16, b: i16) -> i16 {
     ((i32::from(a) * i32::from(b)) >> 16) as i16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sidetone_core::{Format, Header, VideoFormat};
+    use std::time::Instant;
+
+    /// A picture with patches in and out of the range of skin colours, noisy in
+    /// some places, flat in others.
+    fn patches(width: u32, height: u32, seed: u64) -> Frame {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let format = Format::Video(VideoFormat::i420(Size::new(width, height)));
+        let mut frame = Frame::unpooled(Header::default(), format);
+        let colours: Vec<[u8; 3]> = (0..64)
+            .map(|_| {
+                if random.bool() {
+                    [random.u8(20..220), 110, 150]
+                } else {
+                    [random.u8(..), random.u8(..), random.u8(..)]
+                }
+            })
+            .collect();
+        for (index, mut plane) in frame.planes_mut().into_iter().enumerate() {
+            let side = if index == 0 { 24 } else { 12 };
+            for y in 0..plane.height {
+                for (x, sample) in plane.row_mut(y).iter_mut().enumerate() {
+                    let patch = (y / side * 7 + x / side) % 64;
+                    let noise = if patch % 3 == 0 { 40 } else { 6 };
+                    *sample = colours[patch][index].saturating_add(random.u8(0..noise));
+                }
+            }
+        }
+        frame
+    }
+
+    fn filtered(from: &Frame, look: &Look, parallel: bool) -> Frame {
+        let mut to = Frame::unpooled(Header::default(), *from.format());
+        SkinFilter::new().apply(from, &mut to, look, parallel);
+        to
+    }
+
+    /// The plain twin: every sample by itself, straight from the definitions.
+    struct Plain<'a> {
+        from: &'a Frame,
+        table: Box<[u8]>,
+        amounts: Amounts,
+    }
+
+    impl Plain<'_> {
+        fn at(&self, plane: usize, x: i64, y: i64) -> i32 {
+            let plane = self.from.plane(plane);
+            let clamp = |at: i64, length: usize| at.clamp(0, length as i64 - 1) as usize;
+            i32::from(plane.row(clamp(y, plane.height))[clamp(x, plane.width)])
+        }
+
+        fn half(&self, x: i64, y: i64) -> i32 {
+            let chroma = self.from.plane(1);
+            let x = 2 * x.clamp(0, chroma.width as i64 - 1);
+            let y = 2 * y.clamp(0, chroma.height as i64 - 1);
+            (self.at(0, x, y) + self.at(0, x + 1, y) + self.at(0, x, y + 1) + self.at(0, x + 1, y + 1) + 2)
+                / 4
+        }
+
+        fn skin(&self, x: i64, y: i64) -> i32 {
+            let colour = i32::from(self.table[(self.at(1, x, y) * 256 + self.at(2, x, y)) as usize]);
+            let lit = ((self.half(x, y) - 24).clamp(0, 32) * 8).min(255);
+            colour * lit / 256
+        }
+
+        /// Mean, flatness and mask.
+        fn measures(&self, x: i64, y: i64) -> [i32; 3] {
+            let chroma = self.from.plane(1);
+            let (x, y) = (x.clamp(0, chroma.width as i64 - 1), y.clamp(0, chroma.height as i64 - 1));
+            let radius = radius(chroma.width, chroma.height);
+            let window = |radius: usize, value: &dyn Fn(i64, i64) -> i32| -> i32 {
+                let near = -(radius as i64)..=radius as i64;
+                near.clone()
+                    .flat_map(|dy| near.clone().map(move |dx| (dx, dy)))
+                    .map(|(dx, dy)| value(x + dx, y + dy))
+                    .sum()
+            };
+            let narrow = mask_radius(radius);
+            let measure = Measure {
+                share: 1.0 / (2 * radius + 1).pow(2) as f32,
+                skin_share: 1.0 / (255 * (2 * narrow + 1).pow(2)) as f32,
+                epsilon: self.amounts.epsilon,
+            };
+            let sum = window(radius, &|x, y| self.half(x, y));
+            let square = window(radius, &|x, y| self.half(x, y).pow(2));
+            measure
+                .of(
+                    sum,
+                    square,
+                    window(narrow, &|x, y| {
+                        self.skin(x.clamp(0, chroma.width as i64 - 1), y.clamp(0, chroma.height as i64 - 1))
+                    }),
+                )
+                .map(i32::from)
+        }
+
+        fn luma(&self, x: i64, y: i64) -> u8 {
+            let far = |at: i64| if at % 2 == 0 { at / 2 - 1 } else { at / 2 + 1 };
+            let mixed = |x: i64| {
+                let (near, far) = (self.measures(x, y / 2), self.measures(x, far(y)));
+                [0, 1, 2].map(|index| (3 * near[index] + far[index] + 2) / 4)
+            };
+            let (near, far) = (mixed(x / 2), mixed(far(x)));
+            let [mean, flat, mask] = [0, 1, 2].map(|index| (3 * near[index] + far[index] + 2) / 4);
+            let luma = self.at(0, x, y);
+            let step = |by: i32, share: i32| (by * share) >> 16;
+            let smoothed = step(mean - 16 * luma, (4 * flat * i32::from(self.amounts.smooth)) >> 16);
+            let curve = (4 * luma * (235 - luma).max(0) * luma) >> 8;
+            let lifted = (curve * ((4 * mask * i32::from(self.amounts.lift)) >> 16)) >> 16;
+            let around: i32 = (-1..=1)
+                .flat_map(|dy: i64| (-1..=1).map(move |dx: i64| (dx, dy)))
+                .map(|(dx, dy)| self.at(0, x + dx, y + dy) * (2 - dx.abs() as i32) * (2 - dy.abs() as i32))
+                .sum();
+            let fine = 16 * luma - around;
+            let fine = fine - fine.clamp(-20, 20);
+            let detail = step(fine, (4 * (8_191 - flat) * i32::from(self.amounts.sharpen)) >> 16);
+            let added = if self.amounts.sharpen > 0 { detail + (detail >> 1) } else { 0 };
+            ((8 * luma + smoothed + (lifted >> 2) + added + 4) >> 3).clamp(0, 255) as u8
+        }
+
+        fn chroma(&self, plane: usize, x: i64, y: i64) -> u8 {
+            let [_, _, mask] = self.measures(x, y);
+            let chroma = self.at(plane, x, y);
+            let paled = (8 * (128 - chroma) * ((4 * mask * i32::from(self.amounts.pale)) >> 16)) >> 16;
+            let shifted = (8 * mask * i32::from(self.amounts.shift[plane - 1])) >> 16;
+            (chroma + ((paled + shifted + 2) >> 2)).clamp(0, 255) as u8
+        }
+    }
+
+    #[test]
+    fn the_fast_kernels_give_the_same_bytes_as_their_plain_twin_at_any_size() {
+        let looks = [
+            Look { smooth: 0.5, whiten: 0.2, rosy: 0.1, sharpen: 0.0 },
+            Look { smooth: 1.0, whiten: 1.0, rosy: 1.0, sharpen: 1.0 },
+            Look { sharpen: 0.7, ..Look::default() },
+        ];
+        let sizes = [(64, 48), (63, 47), (1, 1), (2, 7), (45, 2), (90, 31)];
+        let (mut fast_time, mut plain_time) = (0.0, 0.0);
+        for (case, (width, height)) in sizes.into_iter().enumerate() {
+            let (from, look) = (patches(width, height, case as u64), looks[case % 3]);
+            let start = Instant::now();
+            let fast = filtered(&from, &look, false);
+            fast_time += start.elapsed().as_secs_f64();
+            let start = Instant::now();
+            let plain = Plain { from: &from, table: skin_table(), amounts: Amounts::of(&look) };
+            for index in 0..3 {
+                let plane = fast.plane(index);
+                for (y, x) in (0..plane.height).flat_map(|y| (0..plane.width).map(move |x| (y, x))) {
+                    let (at_x, at_y) = (x as i64, y as i64);
+                    let expected =
+                        if index == 0 { plain.luma(at_x, at_y) } else { plain.chroma(index, at_x, at_y) };
+                    assert_eq!(plane.row(y)[x], expected, "{width}x{height}, plane {index}, {x},{y}");
+                }
+            }
+            plain_time += start.elapsed().as_secs_f64();
+        }
+        println!("skin: fast {:.2} ms, plain {:.2} ms", fast_time * 1e3, plain_time * 1e3);
+    }
+
+    #[test]
+    fn sharing_the_work_among_cores_changes_no_byte() {
+        let from = patches(1_503, 1_001, 9);
+        assert!(1_503 * 1_001 >= PARALLEL_PIXELS);
+        let look = Look { smooth: 0.8, whiten: 0.4, rosy: 0.3, sharpen: 0.5 };
+        let (alone, shared) = (filtered(&from, &look, false), filtered(&from, &look, true));
+        for (alone, shared) in (0..3).map(|index| (alone.plane(index), shared.plane(index))) {
+            assert!((0..alone.height).all(|y| alone.row(y) == shared.row(y)));
+        }
+    }
+
+    #[test]
+    fn skin_of_every_tone_is_in_the_table_and_grass_sky_and_grey_are_not() {
+        let table = skin_table();
+        let at = |[red, green, blue]: [f32; 3]| {
+            let cb = 128.0 - 0.148 * red - 0.291 * green + 0.439 * blue;
+            let cr = 128.0 + 0.439 * red - 0.368 * green - 0.071 * blue;
+            table[(cb as usize) << 8 | cr as usize]
+        };
+        let skin = [
+            [255., 224., 196.],
+            [240., 200., 170.],
+            [224., 172., 140.],
+            [198., 134., 100.],
+            [141., 85., 60.],
+            [90., 55., 40.],
+        ];
+        for tone in skin {
+            assert!(at(tone) > 127, "{tone:?}: {}", at(tone));
+        }
+        for other in [
+            [60., 140., 50.],
+            [110., 160., 220.],
+            [128., 128., 128.],
+            [250., 250., 250.],
+            [200., 30., 30.],
+            [20., 20., 20.],
+        ] {
+            assert_eq!(at(other), 0, "{other:?}");
+        }
+    }
+}

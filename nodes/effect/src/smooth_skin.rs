@@ -118,3 +118,141 @@ impl Node for SmoothSkin {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sidetone_core::harness::Harness;
+    use sidetone_core::{Frame, Plane};
+
+    const SKIN: [u8; 3] = [150, 110, 152];
+    const WALL: [u8; 3] = [150, 128, 128];
+
+    fn noise(x: usize, y: usize) -> u8 {
+        fastrand::Rng::with_seed((x * 7_919 + y) as u64).u8(0..13)
+    }
+
+    /// Skin to the left of `edge`, wall to the right, both with texture.
+    fn half_skin(node: &Harness, width: u32, height: u32, edge: usize) -> Frame {
+        node.picture(width, height, |plane, x, y| {
+            let is_skin = if plane == 0 { x < edge } else { 2 * x < edge };
+            let base = if is_skin { SKIN } else { WALL }[plane];
+            if plane == 0 { base - 6 + noise(x, y) } else { base }
+        })
+    }
+
+    fn run(node: &mut Harness, frame: Frame) -> Frame {
+        node.push(0, frame);
+        node.run();
+        node.take(0).remove(0)
+    }
+
+    fn variance(plane: Plane<'_>, columns: std::ops::Range<usize>) -> f64 {
+        let samples: Vec<f64> = (20..plane.height - 20)
+            .flat_map(|y| plane.row(y)[columns.clone()].iter().map(|&s| f64::from(s)))
+            .collect();
+        let mean = samples.iter().sum::<f64>() / samples.len() as f64;
+        samples.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / samples.len() as f64
+    }
+
+    #[test]
+    fn flat_skin_gets_smooth_and_all_else_stays_byte_for_byte() {
+        for (width, height) in [(256, 128), (255, 127)] {
+            let mut node =
+                Harness::new(&SPEC, &[("smooth", 1.0.into()), ("whiten", 1.0.into()), ("rosy", 1.0.into())]);
+            let before = half_skin(&node, width, height, 128);
+            let after = run(&mut node, before.clone());
+            let (was, is) = (variance(before.plane(0), 20..100), variance(after.plane(0), 20..100));
+            assert!(is < was / 10.0, "{was} fell to {is} only");
+            for index in 0..3 {
+                // The mask's window reaches 2 half samples past the edge, and
+                // interpolation one more.
+                let outside = if index == 0 { 128 + 8 } else { 64 + 4 };
+                let (before, after) = (before.plane(index), after.plane(index));
+                assert!((0..before.height).all(|y| before.row(y)[outside..] == after.row(y)[outside..]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_strong_edge_in_skin_keeps_its_contrast() {
+        let mut node =
+            Harness::new(&SPEC, &[("smooth", 1.0.into()), ("whiten", 0.0.into()), ("rosy", 0.0.into())]);
+        let line = |plane: usize, x: usize, _| match plane {
+            0 if (100..106).contains(&x) => 70,
+            _ => SKIN[plane],
+        };
+        let frame = node.picture(256, 128, line);
+        let after = run(&mut node, frame);
+        let row = after.plane(0).row(64);
+        let contrast = row[90] - row[102];
+        assert!(contrast >= 72, "80 levels became {contrast}");
+    }
+
+    #[test]
+    fn with_everything_at_zero_the_same_buffer_passes() {
+        let mut node = Harness::new(&SPEC, &[]);
+        for param in ["smooth", "whiten", "rosy"] {
+            node.control(Control::Set { param, value: 0.0.into() }, None);
+        }
+        let frame = half_skin(&node, 33, 17, 16);
+        let (held, place) = (frame.clone(), frame.plane(0).data.as_ptr());
+        let after = run(&mut node, frame);
+        assert_eq!(after.plane(0).data.as_ptr(), place);
+        assert_eq!(after.bytes(), held.bytes());
+    }
+
+    #[test]
+    fn each_parameter_does_its_own_thing_at_once() {
+        let mut node =
+            Harness::new(&SPEC, &[("smooth", 0.0.into()), ("whiten", 0.0.into()), ("rosy", 0.0.into())]);
+        let mean = |frame: &Frame, plane: usize| {
+            let plane = frame.plane(plane);
+            (0..plane.height).flat_map(|y| plane.row(y)).map(|&s| f64::from(s)).sum::<f64>()
+                / (plane.width * plane.height) as f64
+        };
+        let mut with = |param: &'static str, value: f64| {
+            node.control(Control::Set { param, value: value.into() }, None);
+            let frame = half_skin(&node, 96, 96, 96);
+            let after = run(&mut node, frame);
+            node.control(Control::Set { param, value: 0.0.into() }, None);
+            [mean(&after, 0), mean(&after, 1), mean(&after, 2), variance(after.plane(0), 20..76)]
+        };
+        let plain = with("smooth", 0.0);
+        let [smooth, white, rosy, sharp] =
+            ["smooth", "whiten", "rosy", "sharpen"].map(|param| with(param, 1.0));
+        assert!(smooth[3] < plain[3] / 5.0 && (smooth[0] - plain[0]).abs() < 1.0 && smooth[2] == plain[2]);
+        assert!(white[0] > plain[0] + 15.0 && white[2] < plain[2] - 2.0);
+        assert!(rosy[2] > plain[2] + 7.0 && rosy[0] == plain[0]);
+        assert!((sharp[0] - plain[0]).abs() < 1.0 && sharp[2] == plain[2]);
+    }
+
+    #[test]
+    fn sharpening_steepens_edges_outside_skin() {
+        let mut node = Harness::new(&SPEC, &[("sharpen", 1.0.into())]);
+        let frame =
+            node.picture(
+                64,
+                64,
+                |plane, x, _| if plane > 0 { 128 } else { 100 + 20 * (x.clamp(30, 34) - 30) as u8 },
+            );
+        let after = run(&mut node, frame.clone());
+        let step = |frame: &Frame| frame.plane(0).row(30)[33] - frame.plane(0).row(30)[31];
+        assert!(after.plane(0).row(30)[34] > frame.plane(0).row(30)[34], "no overshoot");
+        assert!(step(&after) >= step(&frame));
+    }
+
+    #[test]
+    fn the_size_may_change_with_every_picture() {
+        let mut node = Harness::new(&SPEC, &[("sharpen", 0.5.into())]);
+        for (width, height) in [(64, 64), (1, 1), (640, 2), (3, 300), (64, 64)] {
+            let frame = half_skin(&node, width, height, 40);
+            let mut fresh = Harness::new(&SPEC, &[("sharpen", 0.5.into())]);
+            let expected = run(&mut fresh, frame.clone());
+            let after = run(&mut node, frame);
+            for (a, b) in (0..3).map(|index| (after.plane(index), expected.plane(index))) {
+                assert!((0..a.height).all(|y| a.row(y) == b.row(y)), "{width}x{height}");
+            }
+        }
+    }
+}
