@@ -29,8 +29,9 @@ struct Drawn {
 }
 
 impl Backdrop {
-    /// The wall for pictures of `size`; `tint` moves its chroma. \[control\]
-    pub(crate) fn new(wall: Wall, tint: [f32; 2], size: Size) -> Self {
+    /// The wall for pictures of `size`, from `start` of their heights along it;
+    /// `tint` moves its chroma. \[control\]
+    pub(crate) fn new(wall: Wall, start: f32, tint: [f32; 2], size: Size) -> Self {
         let half = VideoSizes::of(size);
         let reach = (size.width as usize / 8).max(4);
         let unit = 1.0 / size.height.max(size.width * 9 / 16) as f32;
@@ -39,7 +40,7 @@ impl Backdrop {
             for y in 0..height {
                 for x in 0..width {
                     let (u, v) = ((x as f32 + 0.5) * scale * unit, (y as f32 + 0.5) * scale * unit);
-                    let mut colour = colour(wall, u, v);
+                    let mut colour = colour(wall, start + u, v);
                     // Light from a window on the left.
                     colour[0] = 16.0 + (colour[0] - 16.0) * (1.12 - 0.28 * u) + speck_at(x, y) * 3.0;
                     let tint = if plane == 0 { 0.0 } else { tint[plane - 1] };

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_as_loud_as_the_click_moves_it_by_less_than_a_sample() {
+    fn noise_nearly_as_loud_as_the_click_moves_it_by_less_than_a_sample() {
         let sound = later(&clicks(&[("level_db", 0.0.into())]), 777.0);
         let pulse = pulse(48_000);
         let rms = (pulse.iter().map(|p| p * p).sum::<f32>() / pulse.len() as f32).sqrt();

@@ -14,7 +14,7 @@ pub(crate) const TOP: f32 = -1.35;
 /// The part that blinking changes: left, top, right, bottom.
 pub(crate) const EYES: [f32; 4] = [-0.48, -0.24, 0.48, 0.04];
 /// The part that speaking changes.
-pub(crate) const MOUTH: [f32; 4] = [-0.34, 0.42, 0.34, 0.86];
+pub(crate) const MOUTH: [f32; 4] = [-0.32, 0.42, 0.32, 0.82];
 
 /// Y, Cb, Cr.
 type Colour = [f32; 3];
@@ -31,6 +31,8 @@ pub(crate) struct Look {
     salt: u32,
     /// What stands behind it.
     pub(crate) wall: Wall,
+    /// Where along the wall it sits, in heights of the picture.
+    pub(crate) wall_at: f32,
     /// What is added to the wall's Cb and Cr.
     pub(crate) tint: [f32; 2],
     /// How much of each motion's period it is ahead, in hours of a clock face,
@@ -53,6 +55,7 @@ const LOOKS: [Look; 4] = [
         iris: [88.0, 128.0, 122.0],
         salt: 0x1000,
         wall: Wall::Books,
+        wall_at: 0.0,
         tint: [0.0, 0.0],
         ahead: 0,
     },
@@ -66,6 +69,7 @@ const LOOKS: [Look; 4] = [
         iris: [48.0, 124.0, 132.0],
         salt: 0x2000,
         wall: Wall::Bricks,
+        wall_at: 0.0,
         tint: [2.0, -2.0],
         ahead: 5,
     },
@@ -79,12 +83,13 @@ const LOOKS: [Look; 4] = [
         iris: [40.0, 125.0, 131.0],
         salt: 0x3000,
         wall: Wall::Boards,
+        wall_at: 0.0,
         tint: [-6.0, 0.0],
         ahead: 2,
     },
     Look {
         skin: [178.0, 113.0, 147.0],
-        hair: [128.0, 104.0, 132.0],
+        hair: [120.0, 113.0, 137.0],
         long_hair: false,
         cloth: [52.0, 132.0, 122.0],
         stripes: false,
@@ -92,6 +97,7 @@ const LOOKS: [Look; 4] = [
         iris: [104.0, 138.0, 118.0],
         salt: 0x4000,
         wall: Wall::Books,
+        wall_at: 11.3,
         tint: [6.0, -4.0],
         ahead: 8,
     },
@@ -160,7 +166,9 @@ impl Look {
         let round = ellipse(p.x, p.y + 0.16, 0.88, 0.98);
         let curtain =
             (p.x.abs() - half).max(-0.1 - p.y).max(p.y - 1.62 - cloud(p.x * 9.0, 0.0, self.salt) * 0.1);
-        let edge = round.min(curtain);
+        // It falls to either side of the neck.
+        let opening = 0.52 * ease((p.y - 1.08) / 0.22) - 0.02 - p.x.abs();
+        let edge = round.min(curtain).max(opening);
         let mut hair = self.strands(p, p.x * 34.0 + wave * 60.0, p.y);
         hair[0] *= 0.80;
         p.over(hair, p.inside(edge));
@@ -186,15 +194,19 @@ impl Look {
         if !(-1.1..=1.1).contains(&p.y) || side > 0.95 {
             return;
         }
-        // Ears first, the head over them.
+        // Ears first, where no hair hides them, the head over them.
         let ear = ellipse(side - 0.72, p.y - 0.03, 0.10, 0.20);
         let mut skin = self.skin_grain(p);
         let shell = 1.0 - 0.28 * hump((side - 0.74) / 0.06) * hump((p.y - 0.02) / 0.13);
-        p.over([skin[0] * 0.86 * shell, skin[1], skin[2] + 2.0], p.inside(ear));
+        if !self.long_hair {
+            p.over([skin[0] * 0.86 * shell, skin[1], skin[2] + 2.0], p.inside(ear));
+        }
 
+        // Below the eyes an ellipse would taper to an egg: keep the jaw wide.
         let low = p.y.max(0.0);
-        let half = 0.73 * (1.0 - 0.20 * low * low);
-        let edge = ellipse(p.x, p.y, half, 1.0);
+        let half = 0.73 * (1.0 - 0.13 * low * low);
+        let tall = if p.y > 0.0 { p.y * low.sqrt().sqrt() } else { p.y };
+        let edge = ellipse(p.x, tall, half, 1.0);
         let cover = p.inside(edge);
         if cover <= 0.0 {
             return;
@@ -377,8 +389,8 @@ fn features(p: &Paint, skin: &mut Colour) {
         * shade(0.62 * nostril)
         * shade(0.20 * under)
         * shade(0.08 * groove)
-        * shade(0.13 * fold)
-        * shade(0.16 * chin)
+        * shade(0.07 * fold)
+        * shade(0.12 * chin)
         * (1.0 + 0.09 * bridge + 0.12 * tip + 0.05 * ball + 0.03 * cheek);
 }
 

@@ -91,7 +91,7 @@ impl Scene {
             format: VideoFormat::i420(size),
             rate,
             pace: Pace::new(Beat::Pictures(rate), params).at_most(frames),
-            backdrop: Backdrop::new(look.wall, look.tint, size),
+            backdrop: Backdrop::new(look.wall, look.wall_at, look.tint, size),
             figure: Figure::new(look, size),
             counter: params.bool("counter"),
         })
@@ -263,4 +263,211 @@ fn blink(millis: u64) -> usize {
         _ => open,
     };
     state as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sidetone_core::harness::Harness;
+    use sidetone_core::{Format, Frame, Header, Plane, Shared, VIRTUAL_START, Value};
+    use std::time::Duration;
+
+    fn scene(size: (u32, u32), params: &[(&str, Value)]) -> Harness {
+        let mut all = vec![("size", Size::new(size.0, size.1).into())];
+        all.extend(params.iter().cloned());
+        Harness::new(&SPEC, &all)
+    }
+
+    /// The first `count` frames.
+    fn frames(size: (u32, u32), params: &[(&str, Value)], count: i64) -> Vec<Frame> {
+        let mut all = vec![("pace", "flat_out".into()), ("frames", count.into())];
+        all.extend(params.iter().cloned());
+        let mut node = scene(size, &all);
+        node.run();
+        node.take(0)
+    }
+
+    fn differing(a: &Frame, b: &Frame) -> usize {
+        let (a, b) = (a.plane(0), b.plane(0));
+        (0..a.height).map(|y| a.row(y).iter().zip(b.row(y)).filter(|(a, b)| a != b).count()).sum()
+    }
+
+    /// The top of `frame`, where the counter is, with its luma made by `pixel`,
+    /// at a new size; the rest stays black.
+    fn remade(frame: &Frame, size: [usize; 2], pixel: impl Fn(&Plane<'_>, usize, usize) -> f32) -> Frame {
+        let format = Format::Video(VideoFormat::i420(Size::new(size[0] as u32, size[1] as u32)));
+        let mut out = Frame::unpooled(Header::default(), format);
+        let from = frame.plane(0);
+        let [mut luma, ..] = out.planes_mut();
+        for y in 0..size[1].div_ceil(8) {
+            for (x, to) in luma.row_mut(y).iter_mut().enumerate() {
+                *to = pixel(&from, x, y).round().clamp(0.0, 255.0) as u8;
+            }
+        }
+        out
+    }
+
+    /// The mean of the box that reaches `reach` pixels round a point.
+    fn blurred(from: &Plane<'_>, x: usize, y: usize, reach: usize) -> f32 {
+        let (mut sum, mut count) = (0u32, 0u32);
+        for y in y.saturating_sub(reach)..(y + reach + 1).min(from.height) {
+            for pixel in &from.row(y)[x.saturating_sub(reach)..(x + reach + 1).min(from.width)] {
+                sum += u32::from(*pixel);
+                count += 1;
+            }
+        }
+        sum as f32 / count as f32
+    }
+
+    fn halved(from: &Plane<'_>, x: usize, y: usize) -> f32 {
+        let at = |x: usize, y: usize| f32::from(from.row(y.min(from.height - 1))[x.min(from.width - 1)]);
+        (at(2 * x, 2 * y) + at(2 * x + 1, 2 * y) + at(2 * x, 2 * y + 1) + at(2 * x + 1, 2 * y + 1)) / 4.0
+    }
+
+    #[test]
+    fn each_frame_is_captured_and_given_when_it_is_due() {
+        let mut node = scene((64, 48), &[("fps", 29.97.into())]);
+        let rate = FrameRate::new(30_000, 1001);
+        for n in 0..200 {
+            let due = Duration::from_nanos(rate.offset_nanos(n));
+            if n > 0 {
+                node.advance_to(due - Duration::from_nanos(1));
+                assert_eq!(node.take(0).len(), 0, "frame {n} came early");
+            }
+            node.advance_to(due);
+            let frames = node.take(0);
+            assert_eq!(frames.len(), 1, "frame {n}");
+            assert_eq!(frames[0].header.captured, VIRTUAL_START + due);
+            assert_eq!((frames[0].header.sequence, read_counter(&frames[0])), (n, Some(n as u32)));
+        }
+    }
+
+    #[test]
+    fn the_same_parameters_give_the_same_bytes() {
+        let params = [("figure", "carol".into())];
+        let (a, b) = (frames((320, 180), &params, 40), frames((320, 180), &params, 40));
+        for (a, b) in a.iter().zip(&b) {
+            for plane in 0..3 {
+                let (a, b) = (a.plane(plane), b.plane(plane));
+                assert!((0..a.height).all(|y| a.row(y) == b.row(y)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_picture_moves_and_the_figures_differ() {
+        let alice = frames((320, 180), &[], 31);
+        let [first, next, later] = [&alice[0], &alice[1], &alice[30]];
+        assert!(differing(first, next) > 1000, "the scene stands still");
+        assert!(differing(first, later) > 10_000);
+        for name in &portrait::NAMES[1..] {
+            let other = frames((320, 180), &[("figure", (*name).into())], 1);
+            assert!(differing(first, &other[0]) > 20_000, "{name} looks like alice");
+        }
+    }
+
+    #[test]
+    fn the_face_has_the_chroma_of_skin_and_the_wall_has_not() {
+        for name in portrait::NAMES {
+            let params = [("figure", (*name).into()), ("counter", false.into())];
+            let frame = &frames((640, 360), &params, 1)[0];
+            let (cb, cr) = (frame.plane(1), frame.plane(2));
+            let is_skin = |x: usize, y: usize| {
+                (77..=127).contains(&cb.row(y)[x]) && (133..=173).contains(&cr.row(y)[x])
+            };
+            let share = |xs: std::ops::Range<usize>, ys: std::ops::Range<usize>| {
+                let all = xs.len() * ys.len();
+                let skin = ys.map(|y| xs.clone().filter(|x| is_skin(*x, y)).count()).sum::<usize>();
+                skin as f64 / all as f64
+            };
+            // Both cheeks and the nose; the wall left of the shoulders.
+            assert!(share(140..180, 90..105) > 0.95, "{name}: {}", share(140..180, 90..105));
+            assert!(share(0..80, 0..170) < 0.01, "{name}: {}", share(0..80, 0..170));
+        }
+    }
+
+    #[test]
+    fn nothing_of_eyes_and_mouth_reaches_past_the_face() {
+        for name in portrait::NAMES {
+            let look = portrait::look(name);
+            for [left, top, right, bottom] in [EYES, MOUTH] {
+                for (x, y) in [(left, top), (right, top), (left, bottom), (right, bottom)] {
+                    let (_, cover) = look.paint(x * 1.03, y + 0.02, 0.05, Face { eyes: 0.5, mouth: 0.5 });
+                    assert!(cover > 0.999, "{name} at {x}, {y}: {cover}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_eyes_blink_and_the_mouth_opens() {
+        let states: Vec<usize> = (0..11_400).map(blink).collect();
+        assert!(states.contains(&0) && states.iter().all(|state| *state < EYE_STATES));
+        let open = states.iter().filter(|state| **state == EYE_STATES - 1).count();
+        assert!(open > 10_000, "open for {open} ms of 11,400");
+        let all = frames((640, 360), &[("counter", false.into())], 60);
+        // The dark of an open mouth, over the whole lower face.
+        let dark = |frame: &Frame| -> usize {
+            let luma = frame.plane(0);
+            (210..250).map(|y| luma.row(y)[290..350].iter().filter(|pixel| **pixel < 60).count()).sum()
+        };
+        let counts: Vec<usize> = all.iter().map(dark).collect();
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        assert!(most - least > 60, "{least} to {most} dark pixels");
+    }
+
+    #[test]
+    fn the_counter_survives_halving_blur_noise_and_dimming() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        for size in [(640, 360), (320, 180), (1279, 719), (360, 640)] {
+            for frame in frames(size, &[], 16) {
+                let number = Some(frame.header.sequence as u32);
+                let (width, height) = (size.0 as usize, size.1 as usize);
+                let reach = (width / 160).max(1);
+                let soft = remade(&frame, [width, height], |from, x, y| blurred(from, x, y, reach));
+                assert_eq!(read_counter(&soft), number, "{size:?} blurred");
+                let half = remade(&soft, [width.div_ceil(2), height.div_ceil(2)], halved);
+                assert_eq!(read_counter(&half), number, "{size:?} blurred and halved");
+                let noise: Vec<f32> = (0..4096).map(|_| (rng.f32() + rng.f32() - 1.0) * 50.0).collect();
+                let worn = remade(&half, [width.div_ceil(2), height.div_ceil(2)], |from, x, y| {
+                    f32::from(from.row(y)[x]) * 0.5 + 30.0 + noise[(y * 61 + x) % 4096]
+                });
+                assert_eq!(read_counter(&worn), number, "{size:?} blurred, halved, dimmed and noisy");
+            }
+        }
+    }
+
+    #[test]
+    fn every_size_and_rate_in_range_is_drawn() {
+        for size in [(64, 48), (65, 49), (64, 2160), (3840, 48), (99, 201), (1001, 333)] {
+            let last = frames(size, &[("fps", 1.0.into())], 12).pop().unwrap();
+            assert_eq!(last.video().unwrap().size, Size::new(size.0, size.1));
+            if size.0 >= 20 && size.1 >= 48 {
+                assert_eq!(read_counter(&last), Some(11), "{size:?}");
+            }
+        }
+        let refused = Harness::try_new(&SPEC, &[("size", Size::new(63, 48).into())], &Shared::default());
+        assert!(refused.err().unwrap().to_string().contains("64x48 to 3840x2160"));
+    }
+
+    #[test]
+    fn rates_that_mean_a_fraction_become_it() {
+        let rates = [(30.0, 30, 1), (29.97, 30_000, 1001), (23.976, 24_000, 1001), (12.5, 12_500, 1000)];
+        for (fps, num, den) in rates {
+            assert_eq!(frame_rate(fps), FrameRate::new(num, den));
+        }
+    }
+
+    #[test]
+    fn the_earlier_of_both_ends_holds() {
+        let ended = |frames: i64, seconds: f64| {
+            let mut node = scene((64, 48), &[("frames", frames.into()), ("duration_s", seconds.into())]);
+            node.advance(Duration::from_secs(2));
+            (node.take(0).len(), node.has_ended())
+        };
+        assert_eq!(ended(7, 0.0), (7, true));
+        assert_eq!(ended(7, 0.1), (3, true));
+        assert_eq!(ended(0, 0.5), (15, true));
+        assert_eq!(ended(0, 0.0), (61, false));
+    }
 }
