@@ -310,6 +310,12 @@ impl Harness {
         self.run();
     }
 
+    /// Lets `duration` pass without a call, as on a lane that is held up. In
+    /// virtual time.
+    pub fn skip(&mut self, duration: Duration) {
+        self.clock.advance_to(self.now() + duration);
+    }
+
     /// Runs to `offset` after the harness began.
     pub fn advance_to(&mut self, offset: Duration) {
         self.advance((VIRTUAL_START + offset).since(self.now()));
