@@ -139,7 +139,7 @@ impl Look {
         let side = p.x.abs();
         let slope = 1.20 + 0.26 * (side - 0.3).max(0.0);
         let bend = ((side - 1.15) / 0.62).max(0.0);
-        let edge = slope + 0.9 * bend * bend * bend - p.y;
+        let edge = (slope + 0.9 * bend * bend * bend - p.y).max(side - HALF_WIDTH + 0.08);
         if p.y < 1.0 {
             return;
         }

@@ -116,11 +116,13 @@ impl Node for Scene {
 
 /// `fps` as a fraction: whole, the 1000/1001 of one, or thousandths.
 fn frame_rate(fps: f64) -> FrameRate {
-    let near = |value: f64| ((value - value.round()).abs() < 0.01).then_some(value.round() as u32);
-    match (near(fps), near(fps * 1.001)) {
-        (Some(whole), _) if (fps - f64::from(whole)).abs() < 0.001 => FrameRate::new(whole, 1),
-        (_, Some(whole)) => FrameRate::new(whole * 1000, 1001),
-        _ => FrameRate::new((fps * 1000.0).round() as u32, 1000),
+    let whole = fps.round();
+    if (fps - whole).abs() < 0.001 {
+        FrameRate::new(whole as u32, 1)
+    } else if (fps - whole / 1.001).abs() < 0.0045 {
+        FrameRate::new(whole as u32 * 1000, 1001)
+    } else {
+        FrameRate::new((fps * 1000.0).round() as u32, 1000)
     }
 }
 
@@ -152,9 +154,9 @@ impl Figure {
     fn new(look: &'static Look, size: Size) -> Self {
         let (width, height) = (size.width as f32, size.height as f32);
         let unit = (0.25 * height).min(0.30 * width);
-        // The head stands a little above the middle; the shoulders leave the
-        // picture below, also at the top of a breath.
-        let centre = [width / 2.0, height - 2.08 * unit.min(0.25 * height)];
+        // The head stands about the middle; the body leaves the picture below,
+        // also at the top of a breath.
+        let centre = [width / 2.0, (height - 2.08 * unit).min(0.55 * height)];
         let even = |value: f32| (value / 2.0).floor() as i32 * 2;
         let corner = [even(centre[0] - HALF_WIDTH * unit), even(centre[1] + TOP * unit)];
         let below = height - corner[1] as f32 + 2.0 * BREATH as f32 * unit + 4.0;
@@ -452,7 +454,13 @@ mod tests {
 
     #[test]
     fn rates_that_mean_a_fraction_become_it() {
-        let rates = [(30.0, 30, 1), (29.97, 30_000, 1001), (23.976, 24_000, 1001), (12.5, 12_500, 1000)];
+        let rates = [
+            (30.0, 30, 1),
+            (29.97, 30_000, 1001),
+            (23.976, 24_000, 1001),
+            (23.98, 24_000, 1001),
+            (24.98, 24_980, 1000),
+        ];
         for (fps, num, den) in rates {
             assert_eq!(frame_rate(fps), FrameRate::new(num, den));
         }
