@@ -2,7 +2,10 @@
 
 mod gain;
 mod level;
+mod limiter;
 mod mix;
+mod mix_queue;
+mod rate_converter;
 mod resample;
 
 use sidetone_core::NodeSpec;

@@ -30,12 +30,13 @@
 //! nodes.file = { kind = "file.wav_sink", path = "mixed.wav" }
 //! ```
 
-use std::collections::VecDeque;
-
 use sidetone_core::{
     AudioFormat, Context, DropReason, Fault, FaultKind, Finish, Flags, Frame, Header, LinkId, MediaType,
     Mismatch, Negotiated, Node, NodeSpec, Offer, ParamSpec, Params, Placement, PortSpec, Timestamp,
 };
+
+use crate::limiter::Limiter;
+use crate::mix_queue::MixQueue;
 
 /// The kind.
 pub(crate) const SPEC: NodeSpec = NodeSpec {
@@ -59,15 +60,12 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
 /// Links that have room from the start; more are given room as they come.
 const LINKS: usize = 16;
 
-/// Frames that one link may have waiting, however short they are.
-const FRAMES: usize = 128;
-
 struct Mix {
     /// One frame out.
     format: AudioFormat,
-    queues: Vec<Queue>,
+    queues: Vec<MixQueue>,
     /// Queues of links that went, to be used again.
-    spare: Vec<Queue>,
+    spare: Vec<MixQueue>,
     /// The links there are, looked up at every call.
     links: Vec<LinkId>,
     /// When the first frame is due, once anything came, and how many went out.
@@ -76,26 +74,12 @@ struct Mix {
     limiter: Limiter,
 }
 
-/// What came through one link and waits.
-struct Queue {
-    link: LinkId,
-    frames: VecDeque<Frame>,
-    /// Samples of the first frame that were used already.
-    used: usize,
-    /// Samples per channel that wait.
-    held: usize,
-    /// Whether it is heard: from when a frame out can be filled (or its sound
-    /// has waited for one in vain) until there is too little for one.
-    heard: bool,
-    waited: bool,
-}
-
 impl Mix {
     fn new(format: AudioFormat) -> Self {
         Self {
             format,
             queues: Vec::with_capacity(LINKS),
-            spare: (0..LINKS).map(|_| Queue::new()).collect(),
+            spare: (0..LINKS).map(|_| MixQueue::new()).collect(),
             links: Vec::with_capacity(LINKS),
             begin: None,
             count: 0,
@@ -153,7 +137,7 @@ impl Mix {
         let backlog = usize::try_from(behind).unwrap_or(usize::MAX).saturating_add(due);
 
         let place = self.queues.iter().position(|queue| queue.link == link).unwrap_or_else(|| {
-            let mut queue = self.spare.pop().unwrap_or_else(Queue::new);
+            let mut queue = self.spare.pop().unwrap_or_else(MixQueue::new);
             queue.link = link;
             self.queues.push(queue);
             self.queues.len() - 1
@@ -206,141 +190,8 @@ impl Node for Mix {
     }
 }
 
-impl Queue {
-    fn new() -> Self {
-        Self {
-            link: LinkId::default(),
-            frames: VecDeque::with_capacity(FRAMES),
-            used: 0,
-            held: 0,
-            heard: false,
-            waited: false,
-        }
-    }
-
-    /// Takes a frame in; `out` is the length of a frame out, `backlog` what is
-    /// to go out at once. Gives how many old frames that made late.
-    fn accept(&mut self, frame: Frame, out: usize, backlog: usize) -> usize {
-        self.held += samples(&frame);
-        let enough = samples(&frame).max(out).saturating_add(backlog);
-        let mut late = 0;
-        if self.held > enough.saturating_add(2 * out) {
-            // Back to what is needed in one step, since every step is heard.
-            while self.held > enough && self.drop_first() {
-                late += 1;
-            }
-        } else if self.frames.len() == FRAMES && self.drop_first() {
-            late = 1;
-        }
-        self.frames.push_back(frame);
-        late
-    }
-
-    /// Lets the first frame go; `false` if there is none.
-    fn drop_first(&mut self) -> bool {
-        let Some(first) = self.frames.pop_front() else { return false };
-        self.held -= samples(&first) - self.used;
-        self.used = 0;
-        true
-    }
-
-    /// Adds a frame's length to `sum`, as far as there is that much; makes
-    /// `oldest` the header of what came first, if it is older.
-    fn add_to(&mut self, sum: &mut Frame, oldest: &mut Option<Header>) {
-        let wanted = samples(sum);
-        if !self.heard && self.held < wanted && !self.waited {
-            self.waited = self.held > 0;
-            return;
-        }
-        self.heard = self.held >= wanted;
-        self.waited = false;
-        let mut done = 0;
-        while done < wanted {
-            let Some(first) = self.frames.front_mut() else { return };
-            let more = (samples(first) - self.used).min(wanted - done);
-            add(first, self.used, sum, done, more);
-            let rate = first.audio().map_or(1, |audio| audio.rate);
-            let captured = first.header.captured.after_units(self.used as u64, rate);
-            self.used += more;
-            self.held -= more;
-            let is_used_up = self.used == samples(first);
-            if done == 0 && oldest.as_ref().is_none_or(|oldest| captured < oldest.captured) {
-                // A header that is needed no more moves on; a copy of it costs
-                // a copy of its trail.
-                let mut header =
-                    if is_used_up { std::mem::take(&mut first.header) } else { first.header.clone() };
-                header.captured = captured;
-                *oldest = Some(header);
-            }
-            if is_used_up {
-                self.frames.pop_front();
-                self.used = 0;
-            }
-            done += more;
-        }
-    }
-}
-
-/// A peak limiter without lookahead.
-struct Limiter {
-    /// By how much the highest peak of late exceeds full scale.
-    excess: f32,
-    /// What is left of its excess a sample later.
-    release: f32,
-}
-
-impl Limiter {
-    fn new(rate: u32) -> Self {
-        Self { excess: 0.0, release: (-1.0 / (0.06 * rate as f32)).exp() }
-    }
-
-    fn apply(&mut self, frame: &mut Frame) {
-        let channels = frame.audio().map_or(0, |audio| usize::from(audio.channels));
-        for channel in 0..channels {
-            // Broken samples would stay in the peak for good.
-            for sample in frame.channel_mut(channel).iter_mut().filter(|sample| !sample.is_finite()) {
-                *sample = 0.0;
-            }
-        }
-        let within = |channel| frame.channel(channel).iter().all(|sample| sample.abs() <= 1.0);
-        if self.excess == 0.0 && (0..channels).all(within) {
-            return;
-        }
-        for at in 0..samples(frame) {
-            let highest = (0..channels).map(|channel| frame.channel(channel)[at].abs()).fold(0.0, f32::max);
-            // A millionth (−120 dB) is taken for none, or it would never end.
-            let rest = if self.excess > 1e-6 { self.excess * self.release } else { 0.0 };
-            self.excess = rest.max(highest - 1.0);
-            for channel in 0..channels {
-                frame.channel_mut(channel)[at] /= 1.0 + self.excess;
-            }
-        }
-    }
-}
-
-/// Adds `count` samples of one frame to another, channels brought in line.
-fn add(from: &Frame, start: usize, to: &mut Frame, at: usize, count: usize) {
-    let channels = |frame: &Frame| frame.audio().map_or(0, |audio| usize::from(audio.channels));
-    let (inputs, outputs) = (channels(from), channels(to));
-    for output in 0..outputs {
-        // Mono feeds every output; else every `outputs`-th channel does.
-        let first = if inputs == 1 { 0 } else { output };
-        let feeding = (first..inputs).step_by(outputs);
-        let share = 1.0 / feeding.len().max(1) as f32;
-        for input in feeding {
-            let samples = &from.channel(input)[start..start + count];
-            let sum = &mut to.channel_mut(output)[at..at + count];
-            sum.iter_mut().zip(samples).for_each(|(sum, sample)| *sum += sample * share);
-        }
-    }
-}
-
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
-}
-
-fn samples(frame: &Frame) -> usize {
-    frame.audio().map_or(0, |audio| audio.samples as usize)
 }
 
 fn format(params: &Params) -> AudioFormat {
