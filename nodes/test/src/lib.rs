@@ -9,6 +9,7 @@ mod noise;
 mod pace;
 mod portrait;
 pub mod scene;
+mod sound;
 mod tone;
 mod wave;
 

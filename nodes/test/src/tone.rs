@@ -32,6 +32,7 @@ use sidetone_core::{
 };
 
 use crate::pace::{Beat, DURATION, PACE, Pace};
+use crate::sound::{CHANNELS, FRAME, RATE, format, media_type};
 use crate::wave::{CYCLE, cosine, phase, sine};
 
 /// The kind.
@@ -57,33 +58,6 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     negotiate: |offer| Ok(Negotiated::new([media_type(format(offer.params))])),
     build: &|setup| Ok(Box::new(Tone::new(setup.params)?)),
 };
-
-/// Samples per second, for every source of sound here.
-pub(crate) const RATE: ParamSpec =
-    ParamSpec::int("rate", 48_000, 8_000, 192_000, "Samples per second.").unit("Hz");
-
-/// How many channels, for every source of sound here.
-pub(crate) const CHANNELS: ParamSpec = ParamSpec::int("channels", 1, 1, 8, "Channels, all alike.");
-
-/// How long a frame is, for every source of sound here.
-pub(crate) const FRAME: ParamSpec =
-    ParamSpec::float("frame_ms", 10.0, 2.5, 60.0, "Length of a frame.").unit("ms");
-
-/// The layout that `rate`, `channels` and `frame_ms` ask for.
-pub(crate) fn format(params: &Params) -> AudioFormat {
-    let rate = params.int("rate") as u32;
-    let samples = (f64::from(rate) * params.float("frame_ms") / 1000.0).round() as u32;
-    AudioFormat { rate, channels: params.int("channels") as u16, samples }
-}
-
-/// What a port carries that gives frames of `format`.
-pub(crate) fn media_type(format: AudioFormat) -> MediaType {
-    MediaType::Audio {
-        rate: Some(format.rate),
-        channels: Some(format.channels),
-        samples: Some(format.samples),
-    }
-}
 
 struct Tone {
     format: AudioFormat,
