@@ -27,6 +27,7 @@ fn main() {
         run("effect.scale", &format!("to 480x270, {quality}"), &to(480, 270), (1280, 720));
         run("effect.scale", &format!("to 1280x720, {quality}"), &to(1280, 720), (640, 360));
     }
+    run_tile(1);
     run_tile(4);
     run_tile(9);
 }

@@ -16,7 +16,7 @@ pub(crate) enum Fit {
 }
 
 impl Fit {
-    /// The words of the graph file, as `PARAM` choices.
+    /// The words of the graph file.
     pub(crate) const WORDS: &[&str] = &["stretch", "letterbox", "crop"];
 
     /// What `word` means; letterbox for an unknown one. \[any\]
@@ -38,12 +38,12 @@ impl Fit {
             Self::Stretch => (Window::whole(from), frame),
             Self::Letterbox if across > down => {
                 let shown = even((down / u64::from(from.height)) as usize, frame.width);
-                let x = frame.x + ((frame.width - shown) / 2 & !1);
+                let x = frame.x + (((frame.width - shown) / 2) & !1);
                 (Window::whole(from), Rect { x, width: shown, ..frame })
             }
             Self::Letterbox => {
                 let shown = even((across / u64::from(from.width)) as usize, frame.height);
-                let y = frame.y + ((frame.height - shown) / 2 & !1);
+                let y = frame.y + (((frame.height - shown) / 2) & !1);
                 (Window::whole(from), Rect { y, height: shown, ..frame })
             }
             Self::Crop if across > down => {

@@ -67,10 +67,16 @@ struct Mirror {
 impl Node for Mirror {
     fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some(mut frame) = cx.pop(0) else { return Ok(()) };
-        if frame.video().is_none() {
+        let Some(video) = frame.video() else {
             return Err(Fault::new(FaultKind::WrongFormat, "effect.mirror takes raw video"));
-        }
+        };
         if self.enabled {
+            if !frame.is_alone() {
+                // Into a buffer of this node's own: the frame's pool may be dry.
+                let mut copy = cx.video(0, video, std::mem::take(&mut frame.header));
+                copy.bytes_mut().copy_from_slice(frame.bytes());
+                frame = copy;
+            }
             for mut plane in frame.planes_mut() {
                 if self.across {
                     (0..plane.height).for_each(|y| plane.row_mut(y).reverse());

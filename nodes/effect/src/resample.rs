@@ -6,18 +6,19 @@
 //! strides where they lie, and integer arithmetic gives the same bytes on every
 //! machine.
 //!
-//! Method: separable. For each output row, the input rows under it are summed
-//! into one row of 16-bit fixed point (6 fractional bits), a plain loop that
-//! vectorises; that row is then summed along x. Weights have 14 fractional bits
-//! and add up to one exactly, so that flat areas stay what they are. Sample
-//! centres are aligned, in chroma by the luma planes' ratio, which keeps odd
-//! sizes in register. Beyond the picture's edge its last sample counts.
+//! Method: separable, in fixed point. Rows are summed by a plain loop that
+//! vectorises, samples along x one by one; so, to do little of the latter, a
+//! picture that gets lower is summed down first and one that gets higher along
+//! first. Between the passes a sample has 6 fractional bits. Weights have 14 and
+//! add up to one exactly, so that flat areas stay what they are. Sample centres
+//! are aligned, in chroma by the luma planes' ratio, which keeps odd sizes in
+//! register. Beyond the picture's edge its last sample counts.
 
 use sidetone_core::{Frame, Plane, PlaneMut, Size};
 
 /// Weights are in units of 1/16384.
 const ONE: i32 = 1 << 14;
-/// Bits by which the row between the two passes is finer than a sample.
+/// Bits by which a sample between the two passes is finer.
 const FINE: u32 = 6;
 
 /// How samples between samples are found.
@@ -84,7 +85,7 @@ pub(crate) struct PictureScaler {
     key: Option<(Size, Window, Rect, Quality)>,
     /// Along x and y, for luma and for chroma.
     axes: [[Axis; 2]; 2],
-    row: Vec<i16>,
+    scratch: Vec<i16>,
 }
 
 impl PictureScaler {
@@ -102,11 +103,12 @@ impl PictureScaler {
         if self.key != Some(key) {
             self.key = Some(key);
             self.axes = axes(key, &from.plane(0), &from.plane(1));
-            self.row.resize(from.plane(0).width, 0);
+            let widest = self.axes.iter().map(|[_, y]| to.width * y.taps).max();
+            self.scratch.resize(from.plane(0).width.max(widest.unwrap_or(0)), 0);
         }
         for (index, plane) in onto.iter_mut().enumerate() {
             let [x, y] = &self.axes[usize::from(index > 0)];
-            resample(from.plane(index), plane, to.in_plane(index), x, y, &mut self.row);
+            resample(from.plane(index), plane, to.in_plane(index), x, y, &mut self.scratch);
         }
     }
 }
@@ -141,7 +143,10 @@ impl Axis {
     fn new(from: usize, to: usize, step: f64, origin: f64, quality: Quality) -> Self {
         let reach = match quality {
             Quality::Fast => 2,
-            Quality::Good if step > 1.0 => step.ceil() as usize + 1,
+            // One more where the samples' edges do not fall on one another.
+            Quality::Good if step > 1.0 => {
+                step.ceil() as usize + usize::from(step.fract() + origin.fract() > 0.0)
+            }
             Quality::Good => 4,
         };
         let copies = step == 1.0 && origin.fract() == 0.0;
@@ -200,88 +205,116 @@ fn fixed(weights: &[f64]) -> Vec<i16> {
     fixed.iter().map(|&weight| i16::try_from(weight).unwrap_or(i16::MAX)).collect()
 }
 
-fn resample(from: Plane<'_>, onto: &mut PlaneMut<'_>, to: Rect, x: &Axis, y: &Axis, row: &mut [i16]) {
-    let row = &mut row[..from.width];
-    for index in 0..to.height {
-        let out = &mut onto.row_mut(to.y + index)[to.x..to.x + to.width];
-        let start = y.starts[index];
-        if x.copies && y.taps == 1 {
-            out.copy_from_slice(&from.row(start)[x.starts[0]..][..to.width]);
-            continue;
+fn resample(from: Plane<'_>, onto: &mut PlaneMut<'_>, to: Rect, x: &Axis, y: &Axis, scratch: &mut [i16]) {
+    let sides = to.x..to.x + to.width;
+    if x.copies && y.taps == 1 {
+        for index in 0..to.height {
+            let row = &from.row(y.starts[index])[x.starts[0]..][..to.width];
+            onto.row_mut(to.y + index)[sides.clone()].copy_from_slice(row);
         }
-        sum_rows(from, start, &y.weights[index * y.taps..][..y.taps], row);
-        match x.taps {
-            1 => sum_along::<1>(row, x, out),
-            2 => sum_along::<2>(row, x, out),
-            3 => sum_along::<3>(row, x, out),
-            4 => sum_along::<4>(row, x, out),
-            _ => sum_along_any(row, x, out),
+    } else if to.height > from.height {
+        // Fewer rows come in than go out: each is summed along x once, and the
+        // last few of them are kept, each in the place of its number mod taps.
+        let mut next = 0;
+        for index in 0..to.height {
+            let start = y.starts[index];
+            next = next.max(start);
+            while next < start + y.taps {
+                let place = &mut scratch[next % y.taps * to.width..][..to.width];
+                along(from.row(next), x, place, fine);
+                next += 1;
+            }
+            let kept = |tap: usize| &scratch[(start + tap) % y.taps * to.width..][..to.width];
+            let weights = &y.weights[index * y.taps..][..y.taps];
+            sum_rows(kept, weights, &mut onto.row_mut(to.y + index)[sides.clone()], rounded);
+        }
+    } else {
+        let row = &mut scratch[..from.width];
+        for index in 0..to.height {
+            let start = y.starts[index];
+            sum_rows(|tap| from.row(start + tap), &y.weights[index * y.taps..][..y.taps], row, fine);
+            along(row, x, &mut onto.row_mut(to.y + index)[sides.clone()], rounded);
         }
     }
 }
 
-/// The weighted sum of rows `start..` of `from`, in fine fixed point.
-fn sum_rows(from: Plane<'_>, start: usize, weights: &[i16], row: &mut [i16]) {
-    const SHIFT: u32 = 14 - FINE;
-    let source = |tap: usize| from.row(start + tap);
+/// The weighted sum of a few rows, of which `source` gives the first, second …
+fn sum_rows<'a, S: Copy + Into<i32> + 'a, O>(
+    source: impl Fn(usize) -> &'a [S],
+    weights: &[i16],
+    out: &mut [O],
+    finish: impl Fn(i32) -> O,
+) {
+    let part = |weight: i16, sample: &S| i32::from(weight) * (*sample).into();
     match *weights {
-        [_] => {
-            for (to, &a) in row.iter_mut().zip(source(0)) {
-                *to = i16::from(a) << FINE;
-            }
-        }
         [wa, wb] => {
-            for ((to, &a), &b) in row.iter_mut().zip(source(0)).zip(source(1)) {
-                let sum = i32::from(wa) * i32::from(a) + i32::from(wb) * i32::from(b);
-                *to = ((sum + (1 << (SHIFT - 1))) >> SHIFT) as i16;
+            for ((out, a), b) in out.iter_mut().zip(source(0)).zip(source(1)) {
+                *out = finish(part(wa, a) + part(wb, b));
             }
         }
         [wa, wb, wc, wd] => {
             let rows = source(0).iter().zip(source(1)).zip(source(2)).zip(source(3));
-            for (to, (((&a, &b), &c), &d)) in row.iter_mut().zip(rows) {
-                let sum = i32::from(wa) * i32::from(a)
-                    + i32::from(wb) * i32::from(b)
-                    + i32::from(wc) * i32::from(c)
-                    + i32::from(wd) * i32::from(d);
-                *to = ((sum + (1 << (SHIFT - 1))) >> SHIFT) as i16;
+            for (out, (((a, b), c), d)) in out.iter_mut().zip(rows) {
+                *out = finish(part(wa, a) + part(wb, b) + part(wc, c) + part(wd, d));
             }
         }
         _ => {
             // In blocks, so that the sums stay in the nearest cache.
-            for (block, to) in row.chunks_mut(256).enumerate() {
-                let mut sums = [1_i32 << (SHIFT - 1); 256];
+            for (block, out) in out.chunks_mut(256).enumerate() {
+                let mut sums = [0_i32; 256];
                 for (tap, &weight) in weights.iter().enumerate() {
-                    let samples = &source(tap)[block * 256..];
-                    for (sum, &sample) in sums.iter_mut().zip(samples) {
-                        *sum += i32::from(weight) * i32::from(sample);
+                    for (sum, sample) in sums.iter_mut().zip(&source(tap)[block * 256..]) {
+                        *sum += part(weight, sample);
                     }
                 }
-                for (to, sum) in to.iter_mut().zip(sums) {
-                    *to = (sum >> SHIFT) as i16;
-                }
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = finish(sum));
             }
         }
     }
 }
 
-fn sum_along<const TAPS: usize>(row: &[i16], x: &Axis, out: &mut [u8]) {
+/// One row's weighted sums along x.
+fn along<S: Copy + Into<i32>, O>(row: &[S], x: &Axis, out: &mut [O], finish: impl Fn(i32) -> O) {
+    match x.taps {
+        1 => along_by::<1, S, O>(row, x, out, finish),
+        2 => along_by::<2, S, O>(row, x, out, finish),
+        3 => along_by::<3, S, O>(row, x, out, finish),
+        4 => along_by::<4, S, O>(row, x, out, finish),
+        _ => {
+            for ((out, &start), weights) in out.iter_mut().zip(&x.starts).zip(x.weights.chunks_exact(x.taps))
+            {
+                let products = row[start..].iter().zip(weights).map(|(&s, &w)| s.into() * i32::from(w));
+                *out = finish(products.sum());
+            }
+        }
+    }
+}
+
+/// The same for a number of taps known beforehand, which is what makes it fast.
+fn along_by<const TAPS: usize, S: Copy + Into<i32>, O>(
+    row: &[S],
+    x: &Axis,
+    out: &mut [O],
+    finish: impl Fn(i32) -> O,
+) {
     let (weights, _) = x.weights.as_chunks::<TAPS>();
     for ((out, &start), weights) in out.iter_mut().zip(&x.starts).zip(weights) {
         let mut sum = 0;
-        for (sample, weight) in row[start..start + TAPS].iter().zip(weights) {
-            sum += i32::from(*sample) * i32::from(*weight);
+        for (&sample, &weight) in row[start..start + TAPS].iter().zip(weights) {
+            sum += sample.into() * i32::from(weight);
         }
-        *out = rounded(sum);
+        *out = finish(sum);
     }
 }
 
-fn sum_along_any(row: &[i16], x: &Axis, out: &mut [u8]) {
-    for ((out, &start), weights) in out.iter_mut().zip(&x.starts).zip(x.weights.chunks_exact(x.taps)) {
-        let products = row[start..].iter().zip(weights).map(|(&s, &w)| i32::from(s) * i32::from(w));
-        *out = rounded(products.sum());
-    }
+/// A sum of weighted samples as the second pass takes it. Bicubic overshoots by
+/// a quarter at most: 255 * 64 * 1.25 fits.
+fn fine(sum: i32) -> i16 {
+    const SHIFT: u32 = 14 - FINE;
+    ((sum + (1 << (SHIFT - 1))) >> SHIFT) as i16
 }
 
+/// A sum of weighted fine samples as a sample.
 fn rounded(sum: i32) -> u8 {
     const SHIFT: u32 = 14 + FINE;
     ((sum + (1 << (SHIFT - 1))) >> SHIFT).clamp(0, 255) as u8

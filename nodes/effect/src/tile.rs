@@ -249,12 +249,12 @@ fn grid(index: usize, count: usize, all: Rect) -> Rect {
     let (row, column) = (index / columns, index % columns);
     // In half columns, so that a last row that is not full can be centred.
     let missing = if row + 1 == rows { rows * columns - count } else { 0 };
-    let edge = |halves: usize| all.width * halves / (2 * columns) & !1;
+    let edge = |halves: usize| (all.width * halves / (2 * columns)) & !1;
     let x = edge(2 * column + missing);
     let right =
         if 2 * column + missing + 2 == 2 * columns { all.width } else { edge(2 * column + missing + 2) };
-    let y = all.height * row / rows & !1;
-    let bottom = if row + 1 == rows { all.height } else { all.height * (row + 1) / rows & !1 };
+    let y = (all.height * row / rows) & !1;
+    let bottom = if row + 1 == rows { all.height } else { (all.height * (row + 1) / rows) & !1 };
     Rect { x, y, width: right - x, height: bottom - y }
 }
 
