@@ -23,8 +23,8 @@
 //! ```toml
 //! sidetone = 1
 //! links = ["a -> sheet", "b -> sheet"]
-//! nodes.a = { kind = "test.scene", seed = 1 }
-//! nodes.b = { kind = "test.scene", seed = 2 }
+//! nodes.a = { kind = "test.scene", figure = "alice" }
+//! nodes.b = { kind = "test.scene", figure = "bob" }
 //! nodes.sheet = { kind = "file.contact_sheet_sink", path = "out/sheet.png" }
 //! ```
 

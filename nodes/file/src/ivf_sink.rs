@@ -116,7 +116,8 @@ impl IvfSink {
         self.writer.flush()
     }
 
-    fn take(&mut self, frame: &Frame, now: Timestamp) -> Result<(), Fault> {
+    /// Writes the packet, if it is one; whether it was.
+    fn take(&mut self, frame: &Frame, now: Timestamp) -> Result<bool, Fault> {
         let (Format::Packet { codec: Codec::Av1, len }, Ok(length)) =
             (*frame.format(), u32::try_from(frame.bytes().len()))
         else {
@@ -124,21 +125,26 @@ impl IvfSink {
         };
         let flags = frame.header.flags;
         if len == 0 || flags.has(Flags::LOST) || flags.has(Flags::SILENCE) {
-            return Ok(());
+            return Ok(false);
         }
-        self.write(frame, length, now).map_err(|error| write_fault(&error))
+        self.write(frame, length, now).map_err(|error| write_fault(&error))?;
+        Ok(true)
     }
 }
 
 impl Node for IvfSink {
     fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         while let Some(frame) = cx.pop(0) {
-            if let Err(fault) = self.take(&frame, cx.now()) {
-                // What came before stays a whole file; the first fault is told.
-                let _ = self.close();
-                return Err(fault);
+            match self.take(&frame, cx.now()) {
+                Ok(true) => cx.rendered(frame),
+                // Its loss is counted where it was noticed.
+                Ok(false) => {}
+                Err(fault) => {
+                    // What came before stays a whole file; the first fault is told.
+                    let _ = self.close();
+                    return Err(fault);
+                }
             }
-            cx.rendered(frame);
         }
         Ok(())
     }
@@ -201,6 +207,7 @@ mod tests {
         node.end(0);
         node.run();
         assert_eq!(walk(&folder.read("out.ivf")).unwrap(), 0);
+        assert_eq!((node.ledger().taken.get(), node.ledger().frames.get()), (3, 0), "none was seen");
     }
 
     #[test]

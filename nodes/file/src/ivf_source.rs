@@ -10,7 +10,7 @@
 //! the end; `pts` and `sequence` go on.
 //!
 //! Latency: none. The first packet comes when the graph starts, and counts as
-//! captured then.
+//! captured then; the output ends when the last one's time is over.
 //!
 //! Method: IVF as libaom writes it. `KEY` marks a temporal unit with a sequence
 //! header and a shown key frame (AV1 specification § 7.6.2). A time before the

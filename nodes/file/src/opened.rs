@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sidetone_core::{NodeError, Setup};
 
-/// Bytes read from the system at once: half of a 360p picture.
+/// Bytes read from the system at once; rows of pictures are copied from here.
 const READ_AHEAD: usize = 1 << 17;
 
 /// A file to read.

@@ -10,8 +10,8 @@
 //! begins again at the end; `pts` and `sequence` go on.
 //!
 //! Latency: none. The first picture comes when the graph starts, and counts as
-//! captured then. On a lane of its own, since a slow disk holds up whoever reads
-//! megabytes from it.
+//! captured then; the output ends when the last one's time is over. On a lane
+//! of its own, since a slow disk holds up whoever reads megabytes from it.
 //!
 //! Method: yuv4mpeg(5) of mjpegtools. A damaged file plays up to the damage, and
 //! then the node fails, naming the byte. Where chroma lies between the luma
@@ -21,7 +21,7 @@
 //! sidetone = 1
 //! links = ["clip -> smooth -> copy"]
 //! nodes.clip = { kind = "file.y4m_source", path = "clip.y4m" }
-//! nodes.smooth = { kind = "effect.smooth_skin", strength = 0.5 }
+//! nodes.smooth = { kind = "effect.smooth_skin" }
 //! nodes.copy = { kind = "file.y4m_sink", path = "smooth.y4m" }
 //! ```
 
@@ -207,7 +207,7 @@ mod tests {
                     let body = cut - HEADER.len();
                     assert_eq!(node.take(0).len(), body / EACH);
                     let fault = node.fault();
-                    assert_eq!(fault.is_none(), body % EACH == 0);
+                    assert_eq!(fault.is_none(), body.is_multiple_of(EACH));
                     assert!(fault.is_none_or(|fault| fault.offset == Some(cut as u64)));
                     assert!(fault.is_none_or(|fault| fault.kind == FaultKind::BadMedia) && node.has_ended());
                 }

@@ -42,15 +42,11 @@ pub fn picture_size(unit: &[u8]) -> Option<Size> {
 /// The OBUs of `bytes`, type and payload, up to the first that is damaged.
 fn obus(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let (obu, after) = split_obu(rest)?;
-        rest = after;
-        Some(obu)
-    })
+    std::iter::from_fn(move || take_obu(&mut rest))
 }
 
-/// § 5.3: the first OBU and what follows it.
-fn split_obu(bytes: &[u8]) -> Option<((u8, &[u8]), &[u8])> {
+/// § 5.3: the first OBU of `bytes`, which then hold what follows it.
+fn take_obu<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let (header, mut rest) = bytes.split_first()?;
     let (forbidden, kind) = (header & 0x80 != 0, (header >> 3) & 0x0f);
     let (has_extension, has_size) = (header & 0x04 != 0, header & 0x02 != 0);
@@ -62,7 +58,8 @@ fn split_obu(bytes: &[u8]) -> Option<((u8, &[u8]), &[u8])> {
     }
     let size = if has_size { take_leb128(&mut rest)? } else { rest.len() };
     let (payload, after) = rest.split_at_checked(size)?;
-    Some(((kind, payload), after))
+    *bytes = after;
+    Some((kind, payload))
 }
 
 /// § 4.10.5: at most eight bytes, seven bits each, and a value of 32 bits.
