@@ -193,16 +193,16 @@ fn catmull_rom(x: f64) -> f64 {
     }
 }
 
-/// Weights in fixed point that add up to `ONE`; what rounding leaves over goes
-/// to the largest.
-fn fixed(weights: &[f64]) -> Vec<i16> {
+/// Weights in fixed point that add up to `ONE`. Rounding the running sum keeps
+/// each within one unit, however many they are.
+fn fixed(weights: &[f64]) -> impl Iterator<Item = i16> {
     let sum: f64 = weights.iter().sum();
-    let mut fixed: Vec<i32> = weights.iter().map(|w| (w / sum * f64::from(ONE)).round() as i32).collect();
-    let rest = ONE - fixed.iter().sum::<i32>();
-    if let Some(largest) = fixed.iter_mut().max_by_key(|weight| **weight) {
-        *largest += rest;
-    }
-    fixed.iter().map(|&weight| i16::try_from(weight).unwrap_or(i16::MAX)).collect()
+    let (mut running, mut before) = (0.0, 0);
+    weights.iter().map(move |weight| {
+        running += weight / sum * f64::from(ONE);
+        let rounded = running.round() as i32;
+        (rounded - std::mem::replace(&mut before, rounded)) as i16
+    })
 }
 
 fn resample(from: Plane<'_>, onto: &mut PlaneMut<'_>, to: Rect, x: &Axis, y: &Axis, scratch: &mut [i16]) {
@@ -424,6 +424,18 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn ten_thousand_samples_become_their_average() {
+        let (mut from, mut to) = (picture(10_923, 2), picture(1, 1));
+        let [mut luma, ..] = from.planes_mut();
+        for y in 0..2 {
+            luma.row_mut(y).iter_mut().enumerate().for_each(|(x, sample)| *sample = (x / 43) as u8);
+        }
+        let window = Window::whole(Size::new(10_923, 2));
+        PictureScaler::default().scale(&from, window, &mut to.planes_mut(), whole(1, 1), Quality::Good);
+        assert!((126..=127).contains(&to.plane(0).row(0)[0]), "{}", to.plane(0).row(0)[0]);
     }
 
     #[test]
