@@ -1,1 +1,15 @@
 //! The Sidetone room node and its transports.
+
+mod join;
+mod mem;
+mod peers;
+pub mod rtcp;
+pub mod rtp_header;
+mod transport;
+mod udp;
+pub mod url;
+
+use sidetone_core::NodeSpec;
+
+/// The kinds of this crate.
+pub const KINDS: &[&NodeSpec] = &[&join::SPEC];
