@@ -5,11 +5,15 @@
 //!
 //! Parameters: `path`, the file; its folders are made, and what it held is
 //! replaced. `bits`, 16 (default) or 24 for whole numbers, 32 for float.
+//! `timeline`, "frames" (default): frames are joined as they come; "clock": the
+//! file begins when the graph does and a second of it is a second of the run, so
+//! that delays can be read off it.
 //!
 //! Latency: none; a frame counts as heard when it is written.
 //!
 //! Method: RIFF WAVE through `hound`. Whole numbers are rounded to the nearest
-//! and limited to full scale. Frames are joined as they come. Every second the
+//! and limited to full scale. With `timeline = "clock"` silence is written for the
+//! time before the first frame, and wherever the file falls 40 ms behind. Every second the
 //! lengths in the header are brought up to date, so that a file whose writer
 //! dies plays up to there. If nothing comes the file is an empty WAV. It ends at
 //! 4 GiB, the most that the format holds, with an error.
@@ -23,12 +27,13 @@
 
 use std::fs::File;
 use std::io::BufWriter;
+use std::time::Duration;
 
 use hound::{SampleFormat, WavSpec, WavWriter};
 use sidetone_core::registry::declared;
 use sidetone_core::{
-    AudioFormat, Context, Fault, FaultKind, Finish, Frame, MediaType, Node, NodeError, NodeSpec, ParamSpec,
-    Placement, PortSpec, Setup,
+    AudioFormat, Context, Fault, FaultKind, Finish, Format, Frame, Header, MediaType, Node, NodeError,
+    NodeSpec, ParamSpec, Placement, PortSpec, Setup, Timestamp,
 };
 
 use crate::new_file::{Checkpoint, create, write_fault};
@@ -43,6 +48,12 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     params: &[
         ParamSpec::path("path", "The WAV file; its folders are made."),
         ParamSpec::int("bits", 16, 16, 32, "Bits of a sample: 16, 24, or 32 for float."),
+        ParamSpec::choice(
+            "timeline",
+            "frames",
+            &["frames", "clock"],
+            "Whether silence stands for time without sound.",
+        ),
     ],
     placement: Placement::Shared,
     real_time: false, // it writes a file
@@ -54,6 +65,9 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
 const MOST_BYTES: u64 = u32::MAX as u64 - 128;
 /// What an empty file is declared to hold where nothing is known.
 const USUAL: (u32, u16) = (48_000, 1);
+/// How far a file may fall behind the clock before silence is put in: frames
+/// come early or late by less than this without meaning anything.
+const SLACK: Duration = Duration::from_millis(40);
 
 struct WavSink {
     /// The file, until the first frame tells what stands in its header.
@@ -65,6 +79,10 @@ struct WavSink {
     format: (u32, u16),
     bytes: u64,
     checkpoint: Checkpoint,
+    by_clock: bool,
+    began: Option<Timestamp>,
+    /// Samples a channel written so far.
+    written: u64,
 }
 
 impl WavSink {
@@ -85,7 +103,17 @@ impl WavSink {
             _ => USUAL,
         };
         let file = Some(create(setup)?);
-        Ok(Self { file, writer: None, bits, format, bytes: 0, checkpoint: Checkpoint::default() })
+        Ok(Self {
+            file,
+            writer: None,
+            bits,
+            format,
+            bytes: 0,
+            checkpoint: Checkpoint::default(),
+            by_clock: setup.params.text("timeline") == "clock",
+            began: None,
+            written: 0,
+        })
     }
 
     /// Writes the header, if it is not written yet.
@@ -119,6 +147,27 @@ impl WavSink {
             }
         }
         self.bytes += more;
+        self.written += samples as u64;
+        Ok(())
+    }
+
+    /// Writes silence for the time in which nothing came, on the clock's
+    /// timeline.
+    fn catch_up(&mut self, now: Timestamp, audio: AudioFormat) -> Result<(), Fault> {
+        let Some(began) = self.began.filter(|_| self.by_clock) else { return Ok(()) };
+        let here = now.since(began).as_nanos() * u128::from(audio.rate) / 1_000_000_000;
+        let here = u64::try_from(here).unwrap_or(u64::MAX);
+        let behind = here.saturating_sub(self.written);
+        let slack = SLACK.as_nanos() as u64 * u64::from(audio.rate) / 1_000_000_000;
+        if self.written > 0 && behind <= slack {
+            return Ok(());
+        }
+        let second = AudioFormat { samples: audio.rate, ..audio };
+        let silence = Frame::unpooled(Header::default(), Format::Audio(second));
+        for start in (0..behind).step_by(audio.rate as usize) {
+            let samples = (behind - start).min(u64::from(audio.rate)) as u32;
+            self.write(&silence, AudioFormat { samples, ..audio })?;
+        }
         Ok(())
     }
 
@@ -137,6 +186,7 @@ impl WavSink {
                        rate and channels before file.wav_sink";
             return Err(Fault::new(FaultKind::WrongFormat, why));
         }
+        self.catch_up(cx.now(), audio)?;
         self.write(frame, audio)?;
         match &mut self.writer {
             Some(writer) if self.checkpoint.is_due(cx.now()) => writer.flush().map_err(|error| fault(&error)),
@@ -152,6 +202,7 @@ impl WavSink {
 
 impl Node for WavSink {
     fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        self.began.get_or_insert(cx.now());
         while let Some(frame) = cx.pop(0) {
             if let Err(fault) = self.take(&frame, cx) {
                 // What came before stays a whole file; the first fault is told.
@@ -189,7 +240,6 @@ mod tests {
     use crate::scratch::Scratch;
     use sidetone_core::harness::Harness;
     use sidetone_core::{Params, Shared};
-    use std::time::Duration;
 
     const RAMP: [f32; 5] = [-1.0, -0.5, 0.0, 0.25, 0.999_969_5];
 
@@ -221,6 +271,29 @@ mod tests {
                 assert_eq!((again.spec().bits_per_sample, again.duration()), (bits, 15));
             }
         }
+    }
+
+    #[test]
+    fn on_the_clocks_timeline_a_second_of_the_file_is_a_second_of_the_run() {
+        let folder = Scratch::new();
+        let params = [("path", folder.param("out.wav")), ("timeline", "clock".into())];
+        let mut node = Harness::new(&SPEC, &params);
+        node.run();
+        // The first frame comes after 30 ms, the next three together at 65 ms
+        // (no silence: that is within the slack), the last after a long pause.
+        for at_ms in [30, 65, 65, 65, 500] {
+            node.advance_to(Duration::from_millis(at_ms));
+            node.push(0, node.audio(8_000, &[&[0.5; 80]]));
+            node.run();
+        }
+        node.end(0);
+        node.run();
+        let file = folder.read("out.wav");
+        let mut reader = Reader::new(file.as_slice()).unwrap();
+        let samples = reader.read(100_000).unwrap();
+        let loud: Vec<usize> = (0..samples.len()).step_by(80).filter(|&at| samples[at] > 0.0).collect();
+        assert_eq!(loud, [240, 320, 400, 480, 4_000]);
+        assert_eq!(samples.len(), 4_080);
     }
 
     #[test]
