@@ -54,16 +54,17 @@
 //! nodes.file = { kind = "file.wav_sink", path = "heard.wav" }
 //! ```
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
 use sidetone_core::{
-    Context, Control, DropReason, Fault, FaultKind, Finish, Format, Frame, MediaType, Negotiated, Node,
-    NodeError, NodeSpec, Offer, ParamSpec, Params, Placement, PortSpec, Setup, Through, Timestamp,
+    Context, Control, DropReason, Fault, FaultKind, Finish, Format, MediaType, Negotiated, Node, NodeError,
+    NodeSpec, Offer, ParamSpec, Params, Placement, PortSpec, Setup, Through, Timestamp,
 };
 
+use crate::delay_line::DelayLine;
 use crate::model::{Bottleneck, Figures, Model};
 use crate::trace::{MAX_BYTES, OPPORTUNITY_BYTES, Trace};
 
@@ -139,18 +140,13 @@ fn figures(params: &Params) -> Figures {
     figures
 }
 
-/// The most packets under way.
-const MOST_HELD: usize = 8_192;
-
 /// The most requests under way upstream; they are asked again when lost.
 const MOST_REQUESTS: usize = 64;
 
 struct Impair {
     model: Model,
-    held: BinaryHeap<Held>,
+    held: DelayLine,
     requests: VecDeque<(Timestamp, Control)>,
-    /// Tells packets due at one instant apart.
-    order: u64,
 }
 
 impl Impair {
@@ -187,9 +183,8 @@ impl Impair {
         let seed = setup.seed ^ params.int("seed").unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Ok(Self {
             model: Model::new(figures, bottleneck, Duration::from_millis(queue_ms), seed),
-            held: BinaryHeap::with_capacity(MOST_HELD),
+            held: DelayLine::new(),
             requests: VecDeque::with_capacity(MOST_REQUESTS),
-            order: 0,
         })
     }
 
@@ -205,37 +200,27 @@ impl Impair {
                 cx.dropped(DropReason::Impaired);
                 continue;
             };
-            if delivery.twice {
-                self.hold(delivery.at, frame.clone(), cx);
+            let copy = delivery.twice.then(|| frame.clone());
+            for frame in copy.into_iter().chain([frame]) {
+                if !self.held.hold(delivery.at, frame) {
+                    cx.dropped(DropReason::Overflow);
+                }
             }
-            self.hold(delivery.at, frame, cx);
         }
         Ok(())
     }
 
-    fn hold(&mut self, due: Timestamp, frame: Frame, cx: &mut Context<'_>) {
-        if self.held.len() < MOST_HELD {
-            self.held.push(Held { due, order: self.order, frame });
-            self.order += 1;
-        } else {
-            cx.dropped(DropReason::Overflow);
-        }
-    }
-
     /// Lets go what is due, and asks to be called when the next is.
     fn let_out(&mut self, cx: &mut Context<'_>) {
-        while self.held.peek().is_some_and(|held| held.due <= cx.now()) {
-            if let Some(held) = self.held.pop() {
-                cx.push(0, held.frame);
-            }
+        while let Some(frame) = self.held.due(cx.now()) {
+            cx.push(0, frame);
         }
         while self.requests.front().is_some_and(|(due, _)| *due <= cx.now()) {
             if let Some((_, control)) = self.requests.pop_front() {
                 cx.forward(&control);
             }
         }
-        let next = self.held.peek().map(|held| held.due);
-        let next = next.into_iter().chain(self.requests.front().map(|(due, _)| *due)).min();
+        let next = self.held.next().into_iter().chain(self.requests.front().map(|(due, _)| *due)).min();
         if let Some(next) = next {
             cx.wake_at(next);
         }
@@ -251,7 +236,7 @@ impl Node for Impair {
 
     fn finish(&mut self, cx: &mut Context<'_>) -> Result<Finish, Fault> {
         self.let_out(cx);
-        Ok(if self.held.is_empty() { Finish::Done } else { Finish::Later })
+        Ok(if self.held.next().is_none() { Finish::Done } else { Finish::Later })
     }
 
     fn control(
@@ -279,34 +264,6 @@ impl Node for Impair {
     }
 }
 
-/// A packet under way.
-struct Held {
-    due: Timestamp,
-    order: u64,
-    frame: Frame,
-}
-
-impl Ord for Held {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        // Reversed: the heap's greatest is the next due.
-        (other.due, other.order).cmp(&(self.due, self.order))
-    }
-}
-
-impl PartialOrd for Held {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Held {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Held {}
-
 fn limit(kbps: f64, free: Timestamp) -> Bottleneck {
     if kbps > 0.0 { Bottleneck::Rate { kbps, free } } else { Bottleneck::None }
 }
@@ -327,6 +284,7 @@ fn read(path: &Path) -> Result<Trace, NodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delay_line::MOST_HELD;
     use sidetone_core::harness::Harness;
     use sidetone_core::{Codec, Shared, Value};
 

@@ -1,5 +1,6 @@
 //! Sidetone nodes that impair and record packet links.
 
+mod delay_line;
 mod impair;
 mod model;
 pub mod trace;

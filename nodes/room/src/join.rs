@@ -93,7 +93,6 @@ const LINGER: Duration = Duration::from_millis(500);
 struct Join {
     transport: Box<dyn Transport>,
     peers: Peers,
-    entered: bool,
     /// Which media are being published.
     publishes: [bool; 2],
     /// Until when we stay, once we have said goodbye.
@@ -115,17 +114,14 @@ impl Join {
         }
         let url = Url::parse(params.text("url")).map_err(|why| NodeError::Param { name: "url", why })?;
         let transport: Box<dyn Transport> = match url {
-            Url::Mem { room } => Box::new(MemTransport::new(setup, &room, user)),
+            Url::Mem { room } => Box::new(MemTransport::enter(setup, &room, user)),
             Url::Udp { local, remote } => Box::new(UdpTransport::open(setup, local, remote, user)?),
         };
-        Ok(Self { transport, peers: Peers::default(), entered: false, publishes: [false; 2], until: None })
+        Ok(Self { transport, peers: Peers::default(), publishes: [false; 2], until: None })
     }
 
     /// Takes from the room and sends to it; asks to be called when more is due.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        if !std::mem::replace(&mut self.entered, true) {
-            self.transport.enter(cx);
-        }
         self.transport.poll(cx, &mut self.peers);
         for medium in MEDIA {
             self.publish(cx, medium)?;

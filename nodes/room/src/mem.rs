@@ -84,7 +84,7 @@ pub(crate) struct MemTransport {
     rooms: Arc<MemRooms>,
     name: Arc<str>,
     user: Arc<str>,
-    waker: NodeWaker,
+    /// The room and our seat in it; `None` once we are out.
     place: Option<(Arc<Room>, Arc<Seat>)>,
     /// The roster's version that `members` copies.
     version: u64,
@@ -107,17 +107,39 @@ struct Member {
 }
 
 impl MemTransport {
-    pub(crate) fn new(setup: &Setup<'_>, room: &str, user: &str) -> Self {
-        Self {
-            rooms: setup.shared.get(),
-            name: room.into(),
-            user: user.into(),
-            waker: setup.waker.clone(),
-            place: None,
-            version: 0,
-            members: Vec::new(),
-            bitrate: [None; 2],
+    /// Enters `room` as `user`, in place of any older login of that name. Done
+    /// when the node is made, so that nothing is lost that another node sends
+    /// before this one is first called. \[control\]
+    pub(crate) fn enter(setup: &Setup<'_>, room: &str, user: &str) -> Self {
+        let (name, user): (Arc<str>, Arc<str>) = (room.into(), user.into());
+        let all: Arc<MemRooms> = setup.shared.get();
+        let mut rooms = lock(&all.rooms);
+        let room = Arc::clone(rooms.entry(Arc::clone(&name)).or_default());
+        let mut roster = lock(&room.roster);
+        let older = roster.seats.iter().position(|seat| seat.user == user);
+        let older = older.map(|place| roster.seats.remove(place));
+        if let Some(older) = &older {
+            older.standing.store(Standing::Replaced as u8, Ordering::Relaxed);
         }
+        let seat = Arc::new(Seat {
+            id: roster.next,
+            user: Arc::clone(&user),
+            inbox: ArrayQueue::new(INBOX),
+            waker: setup.waker.clone(),
+            standing: AtomicU8::new(Standing::Here as u8),
+            ceased: Default::default(),
+        });
+        roster.next += 1;
+        roster.seats.push(Arc::clone(&seat));
+        room.tell(&roster);
+        // Not in the roster any more, and to be woken after the version is up.
+        if let Some(older) = older {
+            older.waker.wake();
+        }
+        drop(roster);
+        drop(rooms);
+        let place = Some((room, seat));
+        Self { rooms: all, name, user, place, version: 0, members: Vec::new(), bitrate: [None; 2] }
     }
 
     /// Brings `members` up to date with the roster, if that has changed.
@@ -244,33 +266,6 @@ impl MemTransport {
 }
 
 impl Transport for MemTransport {
-    fn enter(&mut self, _: &mut Context<'_>) {
-        let mut rooms = lock(&self.rooms.rooms);
-        let room = Arc::clone(rooms.entry(Arc::clone(&self.name)).or_default());
-        let mut roster = lock(&room.roster);
-        let older = roster.seats.iter().position(|seat| seat.user == self.user);
-        let older = older.map(|place| roster.seats.remove(place));
-        if let Some(older) = &older {
-            older.standing.store(Standing::Replaced as u8, Ordering::Relaxed);
-        }
-        let seat = Arc::new(Seat {
-            id: roster.next,
-            user: Arc::clone(&self.user),
-            inbox: ArrayQueue::new(INBOX),
-            waker: self.waker.clone(),
-            standing: AtomicU8::new(Standing::Here as u8),
-            ceased: Default::default(),
-        });
-        roster.next += 1;
-        roster.seats.push(Arc::clone(&seat));
-        room.tell(&roster);
-        if let Some(older) = older {
-            older.waker.wake();
-        }
-        drop(roster);
-        self.place = Some((room, seat));
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>, peers: &mut Peers) {
         let seen = self.version;
         self.look(cx, peers);

@@ -5,11 +5,9 @@ use sidetone_core::{Context, Control, Frame, Key, Medium, Timestamp};
 
 use crate::peers::Peers;
 
-/// What leads to the other participants. Called on the node's lane.
+/// What leads to the other participants, made when the room is entered. Called
+/// on the node's lane.
 pub(crate) trait Transport: Send {
-    /// Enters the room; called once, before anything else.
-    fn enter(&mut self, cx: &mut Context<'_>);
-
     /// Takes what has come from others, and does what is due.
     fn poll(&mut self, cx: &mut Context<'_>, peers: &mut Peers);
 

@@ -174,6 +174,7 @@ impl UdpTransport {
             reporter: Ssrc(rng.u32(..)),
             sending: [None, None],
             peer: None,
+            // At once: whoever is there already learns our name.
             next_report: Timestamp::ZERO,
             deaf_until: Timestamp::ZERO,
             said_goodbye: false,
@@ -272,10 +273,6 @@ impl UdpTransport {
 }
 
 impl Transport for UdpTransport {
-    fn enter(&mut self, cx: &mut Context<'_>) {
-        self.next_report = cx.now();
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>, peers: &mut Peers) {
         for (count, reason) in [
             (&self.inbox.overflow, DropReason::Overflow),
