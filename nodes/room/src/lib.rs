@@ -7,6 +7,7 @@ pub mod rtcp;
 pub mod rtp_header;
 mod transport;
 mod udp;
+mod udp_reader;
 pub mod url;
 
 use sidetone_core::NodeSpec;

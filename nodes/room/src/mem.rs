@@ -26,7 +26,7 @@ use sidetone_core::{
     Context, Control, DropReason, EventKind, Frame, Key, LeaveReason, Medium, NodeWaker, Setup, Timestamp,
 };
 
-use crate::peers::{MEDIA, Peers};
+use crate::peers::{MEDIA, Peers, ask_key_frame};
 use crate::transport::Transport;
 
 /// The most packets that wait for one participant's node; a second of video at
@@ -363,11 +363,6 @@ impl Member {
         }
         self.seat.waker.wake();
     }
-}
-
-fn ask_key_frame(cx: &mut Context<'_>, medium: Medium) {
-    cx.request(medium as usize, &Control::KeyFrame);
-    cx.emit(EventKind::KeyFrameRequested);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidetone_core::{Context, DropReason, EventKind, Frame, Key, LeaveReason, Medium, Timestamp};
+use sidetone_core::{Context, Control, DropReason, EventKind, Frame, Key, LeaveReason, Medium, Timestamp};
 
 /// The group that both outputs belong to.
 pub(crate) const GROUP: &str = "participant";
@@ -161,6 +161,14 @@ impl Stream {
                 cx.dropped(DropReason::Unlinked);
             }
         }
+    }
+}
+
+/// Asks whoever encodes what we publish for a key frame, if anybody does.
+pub(crate) fn ask_key_frame(cx: &mut Context<'_>, medium: Medium) {
+    if cx.links(medium as usize).next().is_some() {
+        cx.request(medium as usize, &Control::KeyFrame);
+        cx.emit(EventKind::KeyFrameRequested);
     }
 }
 

@@ -1,40 +1,26 @@
 //! `UdpTransport`: plain RTP and RTCP between two addresses, on one port each.
 //!
-//! A thread of its own blocks on the socket, checks each datagram's lengths,
-//! and puts what it holds into a bounded lock-free queue, in pooled buffers;
-//! then it wakes the node. The node sends. Nothing is shared but the socket,
-//! the queue and three counters.
+//! The node sends; a thread of its own (`udp_reader.rs`) receives, and hands
+//! over what came by a bounded lock-free queue.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_queue::ArrayQueue;
-use sidetone_core::frame::FramePool;
-use sidetone_core::rtp::{Ssrc, codec_of, ntp_of, timestamp_of};
+use sidetone_core::rtp::{Ssrc, ntp_of, timestamp_of};
 use sidetone_core::{
-    Context, Control, DropReason, EventKind, Flags, Format, Frame, Header, Key, LeaveReason, Medium,
-    NodeError, NodeWaker, Setup, Timestamp,
+    Context, Control, DropReason, Flags, Format, Frame, Key, LeaveReason, Medium, NodeError, Setup, Timestamp,
 };
 
-use crate::peers::{MEDIA, Peers};
+use crate::peers::{MEDIA, Peers, ask_key_frame};
 use crate::rtcp::{self, Sent, Told};
-use crate::rtp_header::{RtpHeader, is_rtcp};
+use crate::rtp_header::RtpHeader;
 use crate::transport::Transport;
-
-/// The longest datagram that is taken; senders keep to the path's MTU, about
-/// 1,500 bytes.
-const MOST_BYTES: usize = 2_048;
-
-/// The most packets that wait for the node.
-const INBOX: usize = 2_048;
-
-/// How often the thread looks whether it should end.
-const LOOK: Duration = Duration::from_millis(50);
+use crate::udp_reader::{Arrival, INBOX, Inbox, MOST_BYTES, READ_LIMIT, Reader};
 
 /// The longest that sending may hold the node up where the system's buffer is
 /// full.
@@ -73,22 +59,6 @@ pub(crate) struct UdpTransport {
     deaf_until: Timestamp,
     said_goodbye: bool,
     out: Vec<u8>,
-}
-
-/// What the reading thread and the node share.
-struct Inbox {
-    queue: ArrayQueue<Arrival>,
-    /// Datagrams for which there was no room, that were damaged, and of codecs
-    /// that are not known.
-    overflow: AtomicU64,
-    corrupt: AtomicU64,
-    unknown: AtomicU64,
-    stop: AtomicBool,
-}
-
-enum Arrival {
-    Packet { header: RtpHeader, frame: Frame },
-    Report { told: Told<'static>, name: Option<Arc<str>> },
 }
 
 /// A stream of ours.
@@ -142,18 +112,12 @@ impl UdpTransport {
         };
         let socket = UdpSocket::bind(local).map_err(|why| refused(&format!("cannot use {local}"), why))?;
         let ready = socket.connect(remote).and_then(|()| {
-            socket.set_read_timeout(Some(LOOK))?;
+            socket.set_read_timeout(Some(READ_LIMIT))?;
             socket.set_write_timeout(Some(SEND_LIMIT))
         });
         ready.map_err(|why| refused(&format!("cannot reach {remote}"), why))?;
         let socket = Arc::new(socket);
-        let inbox = Arc::new(Inbox {
-            queue: ArrayQueue::new(INBOX),
-            overflow: AtomicU64::new(0),
-            corrupt: AtomicU64::new(0),
-            unknown: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
-        });
+        let inbox = Arc::new(Inbox::new());
         let reader = {
             let (socket, inbox, waker) = (Arc::clone(&socket), Arc::clone(&inbox), setup.waker.clone());
             let thread = std::thread::Builder::new().name("room.join udp".into());
@@ -224,8 +188,7 @@ impl UdpTransport {
         }
         if let Some(of) = told.key_frame {
             let audio = self.sending[0].as_ref().is_some_and(|sending| sending.sent.ssrc == of);
-            cx.request(usize::from(!audio), &Control::KeyFrame);
-            cx.emit(EventKind::KeyFrameRequested);
+            ask_key_frame(cx, if audio { Medium::Audio } else { Medium::Video });
         }
         if let Some((of, bps)) = told.bitrate {
             let ours =
@@ -409,8 +372,7 @@ impl Remote {
     /// our name.
     fn new(cx: &mut Context<'_>, next_report: &mut Timestamp) -> Self {
         *next_report = cx.now();
-        cx.request(Medium::Video as usize, &Control::KeyFrame);
-        cx.emit(EventKind::KeyFrameRequested);
+        ask_key_frame(cx, Medium::Video);
         Self {
             key: None,
             since: cx.now(),
@@ -446,81 +408,6 @@ impl Remote {
             Some(reporter) => sources.contains(&reporter),
             None => self.sources.iter().all(Option::is_none),
         }
-    }
-}
-
-/// The thread that reads the socket.
-struct Reader {
-    inbox: Arc<Inbox>,
-    waker: NodeWaker,
-    pool: FramePool,
-    /// The name last told, so that repeating it allocates nothing.
-    name: Option<Arc<str>>,
-}
-
-impl Reader {
-    fn new(inbox: Arc<Inbox>, waker: NodeWaker) -> Self {
-        Self { inbox, waker, pool: FramePool::new(INBOX), name: None }
-    }
-
-    fn run(mut self, socket: &UdpSocket, remote: SocketAddr) {
-        // One byte more than is taken, so that a longer datagram shows.
-        let mut bytes = [0; MOST_BYTES + 1];
-        while !self.inbox.stop.load(Ordering::Acquire) {
-            match socket.recv_from(&mut bytes) {
-                Ok((length, from)) if (from.ip(), from.port()) == (remote.ip(), remote.port()) => {
-                    self.take(&bytes[..length]);
-                    self.waker.wake();
-                }
-                // Queued before the socket was connected.
-                Ok(_) => {}
-                // The last says that a datagram of ours found nobody.
-                Err(why) => match why.kind() {
-                    ErrorKind::WouldBlock
-                    | ErrorKind::TimedOut
-                    | ErrorKind::Interrupted
-                    | ErrorKind::ConnectionRefused => {}
-                    // The network is down: try again, but do not spin.
-                    _ => std::thread::park_timeout(LOOK),
-                },
-            }
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        let arrival = if bytes.len() > MOST_BYTES {
-            Err(&self.inbox.corrupt)
-        } else if is_rtcp(bytes) {
-            rtcp::read(bytes).map(|told| self.report(&told)).ok_or(&self.inbox.corrupt)
-        } else {
-            match RtpHeader::read(bytes) {
-                None => Err(&self.inbox.corrupt),
-                Some(header) => match codec_of(header.payload_type) {
-                    None => Err(&self.inbox.unknown),
-                    Some(codec) => {
-                        let format = Format::Rtp { codec, len: bytes.len() };
-                        let mut frame = self.pool.frame(Header::default(), format, MOST_BYTES);
-                        frame.bytes_mut().copy_from_slice(bytes);
-                        Ok(Arrival::Packet { header, frame })
-                    }
-                },
-            }
-        };
-        let count = match arrival {
-            Ok(arrival) => self.inbox.queue.push(arrival).err().map(|_| &self.inbox.overflow),
-            Err(count) => Some(count),
-        };
-        if let Some(count) = count {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn report(&mut self, told: &Told<'_>) -> Arrival {
-        if let Some(name) = told.name.filter(|name| self.name.as_deref() != Some(name)) {
-            self.name = Some(name.into());
-        }
-        let name = told.name.and(self.name.clone());
-        Arrival::Report { told: told.without_name(), name }
     }
 }
 

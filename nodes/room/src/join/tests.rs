@@ -174,6 +174,26 @@ fn packets_wait_for_their_link_and_keep_their_order() {
 }
 
 #[test]
+fn what_is_sent_before_a_nodes_first_call_is_not_lost() {
+    let shared = Shared::default();
+    let (mut alice, mut bob) = (join(&shared, "alice"), join(&shared, "bob"));
+    send(&mut alice, Medium::Audio, 0..5);
+    link(&mut bob, Key(0));
+    bob.run();
+    assert_eq!(bob.take(AUDIO).len(), 5);
+}
+
+#[test]
+fn only_a_publisher_of_pictures_is_asked_for_a_key_frame() {
+    let shared = Shared::default();
+    let (mut alice, mut bob) = (join(&shared, "alice"), join(&shared, "bob"));
+    alice.unlink(VIDEO);
+    [&mut alice, &mut bob].into_iter().for_each(Harness::run);
+    assert!(alice.upstream().is_empty() && !alice.events().contains(&EventKind::KeyFrameRequested));
+    assert!(bob.upstream().len() == 1 && bob.events().contains(&EventKind::KeyFrameRequested));
+}
+
+#[test]
 fn packets_for_a_link_that_never_comes_are_counted() {
     let shared = Shared::default();
     let (mut alice, mut bob) = (join(&shared, "alice"), join(&shared, "bob"));
