@@ -13,6 +13,10 @@ mod av1_decode;
 mod av1_encode;
 mod opus_decode;
 mod opus_encode;
+mod opus_settings;
+mod opus_stream;
+#[cfg(test)]
+mod opus_test_speech;
 mod rav1e_encoder;
 
 use sidetone_core::NodeSpec;

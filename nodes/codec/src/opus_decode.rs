@@ -33,7 +33,7 @@ use sidetone_core::{
     Negotiated, Node, NodeError, NodeSpec, Offer, ParamSpec, Placement, PortSpec,
 };
 
-use crate::opus_encode::RATES;
+use crate::opus_settings::RATES;
 
 /// The kind.
 pub(crate) const SPEC: NodeSpec = NodeSpec {
@@ -191,4 +191,213 @@ fn known_rate(rate: i64) -> Option<u32> {
 /// Samples per channel of the longest packet, 120 ms (RFC 6716 § 3.2.5).
 const fn longest(rate: u32) -> usize {
     rate as usize / 25 * 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opus_test_speech::{correlation, encoded, snr, speech};
+    use sidetone_core::harness::Harness;
+    use sidetone_core::{Params, Value};
+
+    /// 6.5 ms of lookahead at 48 kHz.
+    const LATE: usize = 312;
+
+    /// How alike they are where `out` is late by the lookahead, give or take
+    /// the 0.1 ms by which SILK's filters differ.
+    fn alike(sound: &[f32], out: &[f32]) -> f64 {
+        let lags = LATE - 5..=LATE + 5;
+        lags.map(|lag| correlation(sound, &out[lag..lag + sound.len()])).fold(-1.0, f64::max)
+    }
+
+    fn decoded(node: &mut Harness, packets: Vec<Frame>) -> Vec<f32> {
+        packets.into_iter().for_each(|packet| node.push(0, packet));
+        node.run();
+        assert_eq!(node.fault(), None);
+        node.take(0).iter().flat_map(|frame| frame.channel(0).to_vec()).collect()
+    }
+
+    fn corrupt(node: &Harness) -> u64 {
+        node.ledger().dropped[DropReason::Corrupt as usize].get()
+    }
+
+    /// A frame that was lost; `next` is the packet after it, if that is there.
+    fn lost(node: &Harness, at: &Frame, next: &[u8]) -> Frame {
+        let mut frame = node.packet(Codec::Opus, next);
+        frame.header = at.header.clone();
+        frame.header.flags = Flags::LOST;
+        frame
+    }
+
+    #[test]
+    fn speech_comes_back_as_it_went_in_at_every_frame_size() {
+        let sound = speech(48_000, 2.0, 1);
+        for (frame_ms, bitrate_kbps) in [(2.5, 96), (5.0, 64), (10.0, 48), (20.0, 32), (40.0, 32), (60.0, 32)]
+        {
+            let params: [(&str, Value); 3] =
+                [("frame_ms", frame_ms.into()), ("bitrate_kbps", bitrate_kbps.into()), ("fec", false.into())];
+            let mut node = Harness::new(&SPEC, &[]);
+            let out = decoded(&mut node, encoded(&params, &sound));
+            assert!(out.len() >= sound.len() + LATE + 5, "the lookahead is flushed");
+            let alike = alike(&sound, &out);
+            assert!(alike > 0.97, "{frame_ms} ms: {alike:.4}");
+        }
+    }
+
+    #[test]
+    fn rate_and_channels_are_what_was_asked_for() {
+        let sound = speech(48_000, 0.2, 1);
+        for rate in RATES {
+            for channels in [1, 2] {
+                let mut node =
+                    Harness::new(&SPEC, &[("rate", i64::from(rate).into()), ("channels", channels.into())]);
+                encoded(&[], &sound).into_iter().for_each(|packet| node.push(0, packet));
+                node.run();
+                for frame in node.take(0) {
+                    let expected = AudioFormat { rate, channels: channels as u16, samples: rate / 50 };
+                    assert_eq!(frame.audio(), Some(expected));
+                    assert_eq!(frame.header.duration, Duration::from_millis(20));
+                }
+                let params = Params::new(SPEC.params, &[("rate", i64::from(rate).into())]).unwrap();
+                let told = negotiate(&Offer { params: &params, inputs: &[] }).unwrap();
+                let out = MediaType::Audio { rate: Some(rate), channels: Some(1), samples: None };
+                assert_eq!(told.outputs, [out]);
+            }
+        }
+        let refused = Harness::try_new(&SPEC, &[("rate", 44_100.into())], &sidetone_core::Shared::default());
+        assert_eq!(refused.err().unwrap().to_string(), format!("rate {RATE}"));
+    }
+
+    #[test]
+    fn what_the_next_packet_tells_beats_concealment_beats_silence() {
+        let sound = speech(48_000, 4.0, 6);
+        let packets = encoded(&[("loss_percent", 20.into())], &sound);
+        let whole = decoded(&mut Harness::new(&SPEC, &[]), packets.clone());
+        // Every tenth packet is lost.
+        let is_lost = |index: usize| index % 10 == 5 && index + 1 < packets.len();
+        let heard = |with_next: bool| {
+            let mut node = Harness::new(&SPEC, &[]);
+            let mut stream = Vec::new();
+            for (index, packet) in packets.iter().enumerate() {
+                stream.push(match is_lost(index) {
+                    true if with_next => lost(&node, packet, packets[index + 1].bytes()),
+                    true => lost(&node, packet, &[]),
+                    false => packet.clone(),
+                });
+            }
+            let out = decoded(&mut node, stream);
+            assert_eq!((out.len(), corrupt(&node)), (whole.len(), 0));
+            out
+        };
+        let gaps = |sound: &[f32]| -> Vec<f32> {
+            sound
+                .chunks(960)
+                .enumerate()
+                .filter(|(n, _)| is_lost(*n))
+                .flat_map(|(_, part)| part.to_vec())
+                .collect()
+        };
+        let (fec, plc) = (snr(&gaps(&whole), &gaps(&heard(true))), snr(&gaps(&whole), &gaps(&heard(false))));
+        assert!(fec > plc + 3.0 && plc > 0.0, "FEC {fec:.1} dB, concealment {plc:.1} dB");
+    }
+
+    #[test]
+    fn silence_under_dtx_is_filled_and_time_goes_on() {
+        let mut sound = speech(48_000, 1.0, 3);
+        sound.extend([0.0; 48_000]);
+        sound.extend(speech(48_000, 1.0, 4));
+        let packets = encoded(&[("dtx", true.into())], &sound);
+        let mut node = Harness::new(&SPEC, &[]);
+        let mut expected = packets[0].header.pts;
+        for packet in packets {
+            // As the jitter buffer does where nothing was sent.
+            while expected < packet.header.pts {
+                let mut silence = node.packet(Codec::Opus, &[]);
+                silence.header = packet.header.clone();
+                silence.header.pts = expected;
+                silence.header.flags = Flags::SILENCE;
+                node.push(0, silence);
+                expected += Duration::from_millis(20);
+            }
+            expected += packet.header.duration;
+            node.push(0, packet);
+        }
+        node.run();
+        let frames = node.take(0);
+        for pair in frames.windows(2) {
+            assert_eq!(pair[1].header.pts, pair[0].header.pts + pair[0].header.duration);
+        }
+        let out: Vec<f32> = frames.iter().flat_map(|frame| frame.channel(0).to_vec()).collect();
+        let quiet = &out[67_200..91_200];
+        assert!(quiet.iter().all(|x| x.abs() < 0.01), "no voice goes on through the silence");
+        let alike = alike(&sound[96_000..138_000], &out[96_000..]);
+        assert!(alike > 0.95, "the second spurt is where it was: {alike:.3}");
+    }
+
+    #[test]
+    fn garbage_of_every_length_is_concealed_and_counted_and_does_no_harm() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for channels in [1, 2] {
+            let mut node = Harness::new(&SPEC, &[("channels", channels.into())]);
+            for round in 0..4 {
+                for length in 0..=1500 {
+                    let mut bytes = vec![0; length];
+                    random.fill(&mut bytes);
+                    let mut frame = node.packet(Codec::Opus, &bytes);
+                    frame.header.duration = Duration::from_millis([0, 20, 7, 100_000][round]);
+                    if random.u8(..) < 64 {
+                        frame.header.flags = Flags::LOST;
+                    }
+                    node.push(0, frame);
+                    node.run();
+                    assert_eq!(node.fault(), None, "{length} bytes");
+                    let out = node.take(0);
+                    let samples = out[0].audio().unwrap().samples;
+                    assert!(out.len() == 1 && (1..=5760).contains(&samples), "{length} bytes: {samples}");
+                    assert!((0..channels as usize).all(|c| out[0].channel(c).iter().all(|x| x.is_finite())));
+                }
+            }
+            assert!(corrupt(&node) > 1000, "{}", corrupt(&node));
+        }
+    }
+
+    #[test]
+    fn speech_survives_damaged_packets_among_it() {
+        let sound = speech(48_000, 2.0, 8);
+        let mut node = Harness::new(&SPEC, &[]);
+        let mut packets = encoded(&[], &sound);
+        // Code 3 with 63 frames of 20 ms: more than 120 ms, RFC 6716 § 3.4 [R5].
+        packets[50].bytes_mut()[..2].copy_from_slice(&[0b0000_1011, 63]);
+        packets[70].set_len(0);
+        let out = decoded(&mut node, packets);
+        assert_eq!(corrupt(&node), 2);
+        let alike = alike(&sound, &out);
+        assert!(alike > 0.9, "{alike:.3}");
+    }
+
+    #[test]
+    fn a_loss_lasts_as_long_as_its_header_says_in_steps_of_2_5_ms() {
+        let mut node = Harness::new(&SPEC, &[]);
+        let packet = encoded(&[("frame_ms", 60.into())], &speech(48_000, 0.06, 1)).remove(0);
+        decoded(&mut node, vec![packet]);
+        for (micros, samples) in [
+            (20_000, 960),
+            (2_500, 120),
+            (1, 120),
+            (23_000, 1080),
+            (120_000, 5760),
+            (9_999_000, 5760),
+            (0, 2880),
+        ] {
+            let mut frame = node.packet(Codec::Opus, &[]);
+            frame.header = node.header(Duration::from_micros(micros));
+            frame.header.flags = Flags::LOST.with(Flags::DISCONTINUITY);
+            node.push(0, frame);
+            node.run();
+            let out = node.take(0);
+            assert_eq!(out[0].audio().unwrap().samples, samples, "{micros} µs");
+            assert_eq!(out[0].header.flags, Flags::DISCONTINUITY, "it is sound now");
+        }
+        assert_eq!(node.ledger().work.summary().count, 8, "every frame is followed");
+    }
 }

@@ -33,14 +33,13 @@
 //! nodes.file = { kind = "file.wav_sink", path = "coded.wav" }
 //! ```
 
-use std::time::Duration;
-
-use opus::{Application, Bitrate, Channels, Encoder};
 use sidetone_core::{
-    AudioFormat, Codec, Context, Control, Fault, FaultKind, Finish, Flags, Frame, Header, MediaType,
-    Mismatch, Negotiated, Node, NodeError, NodeSpec, Offer, ParamSpec, Params, Placement, PortSpec, Setup,
-    Through, Timestamp,
+    Codec, Context, Control, Fault, FaultKind, Finish, Frame, MediaType, Mismatch, Negotiated, Node,
+    NodeError, NodeSpec, Offer, ParamSpec, Placement, PortSpec, Setup, Through,
 };
+
+use crate::opus_settings::{FRAME_MS, OpusSettings, RATES, takes};
+use crate::opus_stream::OpusStream;
 
 /// The kind.
 pub(crate) const SPEC: NodeSpec = NodeSpec {
@@ -73,229 +72,98 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     build: &|setup| Ok(Box::new(OpusEncode::new(&setup)?)),
 };
 
-/// Bytes of the longest packet: three frames of 1275 bytes and their lengths,
-/// RFC 6716 § 3.2.5.
-const MOST_BYTES: usize = 3 * 1275 + 7;
-
-/// The rates that Opus codes, RFC 6716 § 2.
-pub(crate) const RATES: [u32; 5] = [8_000, 12_000, 16_000, 24_000, 48_000];
-
-const WRONG_RATE: &str = "codec.opus_encode takes 8000, 12000, 16000, 24000 or 48000 Hz; \
-     put { kind = \"audio.resample\", rate = 48000 } before it";
-const WRONG_CHANNELS: &str = "codec.opus_encode takes mono or stereo; \
-     put { kind = \"audio.mix\", channels = 2 } before it";
-
 struct OpusEncode {
-    settings: Settings,
+    settings: OpusSettings,
     /// The live parameters, and what downstream asked for.
     bitrate: u32,
     asked: u32,
     loss_percent: i32,
-    /// The codec, once the sound's rate and channels are known.
-    stream: Option<Stream>,
-    /// Room for one packet's samples, interleaved, and for its bytes.
-    samples: Vec<f32>,
-    bytes: Vec<u8>,
+    /// What becomes packets, once the sound's rate and channels are known.
+    stream: Option<OpusStream>,
     /// Packets put out so far.
     sequence: u64,
 }
 
-/// The parameters that stay.
-#[derive(Clone, Copy)]
-struct Settings {
-    /// A packet's length in units of 2.5 ms.
-    frame_units: u32,
-    complexity: i32,
-    application: Application,
-    fec: bool,
-    dtx: bool,
-}
-
-/// One rate, one number of channels.
-struct Stream {
-    encoder: Encoder,
-    rate: u32,
-    channels: usize,
-    /// Samples per channel in a packet, and how many of them are there.
-    wanted: usize,
-    held: usize,
-    /// Samples of lookahead that a flush must push out.
-    lookahead: usize,
-    /// The header of the packet being filled; `None` while that is empty.
-    header: Option<Header>,
-    /// Where the timeline began, and the samples in packets since.
-    anchor: Option<Timestamp>,
-    counted: u64,
-    /// Whether the next packet begins a talk spurt.
-    spurt: bool,
-}
-
 impl OpusEncode {
     fn new(setup: &Setup<'_>) -> Result<Self, NodeError> {
-        let settings = Settings::new(setup.params)
+        let settings = OpusSettings::new(setup.params)
             .ok_or_else(|| NodeError::Param { name: "frame_ms", why: FRAME_MS.into() })?;
         let bitrate = bits(setup.params.int("bitrate_kbps"));
         if bitrate < settings.least_bitrate() {
-            let why = format!(
-                "must be at least {} for so short a frame_ms",
-                settings.least_bitrate().div_ceil(1000)
-            );
+            let least = settings.least_bitrate().div_ceil(1000);
+            let why = format!("must be at least {least} for so short a frame_ms");
             return Err(NodeError::Param { name: "bitrate_kbps", why });
         }
-        let mut node = Self {
-            settings,
-            bitrate,
-            asked: u32::MAX,
-            loss_percent: percent(setup.params.int("loss_percent")),
-            stream: None,
-            samples: vec![0.0; settings.samples(48_000) * 2],
-            bytes: vec![0; MOST_BYTES],
-            sequence: 0,
-        };
+        let loss_percent = percent(setup.params.int("loss_percent"));
+        let mut node = Self { settings, bitrate, asked: u32::MAX, loss_percent, stream: None, sequence: 0 };
         // Made ahead where the graph tells what comes.
         if let Some(Some(MediaType::Audio { rate: Some(rate), channels: Some(channels), .. })) =
             setup.inputs.first()
             && takes(*rate, *channels).is_ok()
         {
-            let stream = node.open(*rate, *channels).map_err(|_| {
-                NodeError::Unavailable(format!("libopus refused {rate} Hz, {channels} channels"))
-            })?;
-            node.stream = Some(stream);
+            let refused = |why| NodeError::Unavailable(format!("libopus made no encoder: {why}"));
+            node.open(*rate, *channels).map_err(refused)?;
         }
         Ok(node)
     }
 
-    fn open(&self, rate: u32, channels: u16) -> Result<Stream, opus::Error> {
-        let layout = if channels == 1 { Channels::Mono } else { Channels::Stereo };
-        let mut encoder = Encoder::new(rate, layout, self.settings.application)?;
-        encoder.set_complexity(self.settings.complexity)?;
-        encoder.set_inband_fec(self.settings.fec)?;
-        encoder.set_dtx(self.settings.dtx)?;
-        let lookahead = usize::try_from(encoder.get_lookahead()?).unwrap_or(0);
-        let mut stream = Stream {
-            encoder,
-            rate,
-            channels: usize::from(channels),
-            wanted: self.settings.samples(rate),
-            held: 0,
-            lookahead,
-            header: None,
-            anchor: None,
-            counted: 0,
-            spurt: true,
-        };
-        self.tune(&mut stream)?;
-        Ok(stream)
+    fn open(&mut self, rate: u32, channels: u16) -> Result<(), opus::Error> {
+        self.stream = Some(OpusStream::new(self.settings, rate, channels)?);
+        self.tune()
     }
 
     /// Hands the live settings to the codec.
-    fn tune(&self, stream: &mut Stream) -> Result<(), opus::Error> {
-        let bitrate = self.bitrate.min(self.asked).max(self.settings.least_bitrate());
-        stream.encoder.set_bitrate(Bitrate::Bits(i32::try_from(bitrate).unwrap_or(i32::MAX)))?;
-        stream.encoder.set_packet_loss_perc(self.loss_percent)
+    fn tune(&mut self) -> Result<(), opus::Error> {
+        let bitrate = self.bitrate.min(self.asked);
+        self.stream.as_mut().map_or(Ok(()), |stream| stream.tune(bitrate, self.loss_percent))
     }
 
-    fn take(&mut self, frame: Frame, cx: &mut Context<'_>) -> Result<(), Fault> {
+    /// Cuts one frame into packets.
+    fn take(&mut self, mut frame: Frame, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some(audio) = frame.audio() else {
             return Err(Fault::new(FaultKind::WrongFormat, "codec.opus_encode takes raw audio"));
         };
         takes(audio.rate, audio.channels).map_err(|why| Fault::new(FaultKind::WrongFormat, why))?;
-        let fits = self
-            .stream
-            .as_ref()
-            .is_some_and(|s| s.rate == audio.rate && s.channels == usize::from(audio.channels));
-        if !fits {
+        if !self.stream.as_ref().is_some_and(|stream| stream.fits(&audio)) {
             self.flush(cx)?;
-            self.stream = Some(self.open(audio.rate, audio.channels).map_err(refused)?);
+            self.open(audio.rate, audio.channels).map_err(refused)?;
         }
-        if self.stream.as_ref().is_some_and(|stream| stream.leaves(&frame, &audio)) {
-            self.pad(cx)?;
-            if let Some(stream) = &mut self.stream {
-                stream.anchor = Some(frame.header.pts);
-                stream.counted = 0;
-                stream.spurt = true;
-            }
-        }
-        self.fill(frame, &audio, cx)
-    }
-
-    /// Cuts one frame into packets.
-    fn fill(&mut self, mut frame: Frame, audio: &AudioFormat, cx: &mut Context<'_>) -> Result<(), Fault> {
-        let mut taken = 0;
-        let there = audio.samples as usize;
-        while taken < there {
-            let Some(stream) = &mut self.stream else { return Ok(()) };
-            let more = (stream.wanted - stream.held).min(there - taken);
-            if stream.header.is_none() {
-                let is_last = taken + more == there;
-                let mut header =
-                    if is_last { std::mem::take(&mut frame.header) } else { frame.header.clone() };
-                header.captured = header.captured.after_units(taken as u64, audio.rate);
-                stream.header = Some(header);
-            }
-            for channel in 0..stream.channels {
-                let from = &frame.channel(channel)[taken..taken + more];
-                let to = self.samples[stream.held * stream.channels + channel..].iter_mut();
-                to.step_by(stream.channels).zip(from).for_each(|(to, from)| *to = *from);
-            }
-            stream.held += more;
-            taken += more;
-            if stream.held == stream.wanted {
-                self.encode(cx)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes a packet of the samples held, of which there are enough.
-    fn encode(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
-        let samples = &self.samples[..stream.wanted * stream.channels];
-        let len = stream.encoder.encode_float(samples, &mut self.bytes).map_err(refused)?;
-        let mut header = stream.header.take().unwrap_or_default();
-        header.pts = stream.at(0).unwrap_or(header.pts);
-        stream.held = 0;
-        stream.counted += stream.wanted as u64;
-        if self.settings.dtx && len <= 2 {
-            stream.spurt = true;
-            return Ok(());
-        }
-        header.duration = self.settings.duration();
-        header.sequence = self.sequence;
-        header.flags = if stream.spurt { Flags::KEY.with(Flags::MARKER) } else { Flags::KEY };
-        stream.spurt = false;
-        self.sequence += 1;
-        let packet = cx.packet(0, Codec::Opus, &self.bytes[..len], header);
-        cx.push(0, packet);
-        Ok(())
-    }
-
-    /// Fills a packet that was begun with silence and makes it.
-    fn pad(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        let Some(stream) = self.stream.as_mut().filter(|stream| stream.held > 0) else { return Ok(()) };
-        self.samples[stream.held * stream.channels..].fill(0.0);
-        self.encode(cx)
-    }
-
-    /// Puts out all that went in: the packet that was begun, and one of silence
-    /// more where the lookahead still holds sound after that.
-    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        let Some(stream) = &self.stream else { return Ok(()) };
-        if stream.anchor.is_none() {
-            return Ok(());
-        }
-        let tail = stream.held + stream.lookahead;
-        for _ in 0..tail.div_ceil(stream.wanted) {
-            let Some(stream) = &mut self.stream else { return Ok(()) };
-            if stream.header.is_none() {
-                // Nothing was captured for it, so nobody follows it.
-                stream.header = Some(Header::new(stream.at(0).unwrap_or_default(), Duration::ZERO));
+        if stream.is_left_by(&frame, &audio) {
+            if stream.is_begun() {
+                put_out(stream, &mut self.sequence, cx)?;
             }
-            self.samples[stream.held * stream.channels..].fill(0.0);
-            self.encode(cx)?;
+            stream.begin(frame.header.pts);
+        }
+        let mut taken = 0;
+        while taken < audio.samples as usize {
+            taken += stream.hold(&mut frame, taken);
+            if stream.is_full() {
+                put_out(stream, &mut self.sequence, cx)?;
+            }
         }
         Ok(())
     }
+
+    /// Puts out all that went in.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        for _ in 0..stream.rest() {
+            put_out(stream, &mut self.sequence, cx)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a packet and puts it out, unless nothing need be sent.
+fn put_out(stream: &mut OpusStream, sequence: &mut u64, cx: &mut Context<'_>) -> Result<(), Fault> {
+    if let Some((mut header, bytes)) = stream.encode().map_err(refused)? {
+        header.sequence = *sequence;
+        *sequence += 1;
+        let packet = cx.packet(0, Codec::Opus, bytes, header);
+        cx.push(0, packet);
+    }
+    Ok(())
 }
 
 impl Node for OpusEncode {
@@ -321,86 +189,17 @@ impl Node for OpusEncode {
             // Every packet is one to start at already.
             _ => return Ok(()),
         }
-        let Some(mut stream) = self.stream.take() else { return Ok(()) };
-        let tuned = self.tune(&mut stream);
-        self.stream = Some(stream);
-        tuned.map_err(refused)
+        self.tune().map_err(refused)
     }
 }
-
-impl Stream {
-    /// The time `samples` after the last packet, once the timeline has begun.
-    fn at(&self, samples: usize) -> Option<Timestamp> {
-        self.anchor.map(|anchor| anchor.after_units(self.counted + samples as u64, self.rate))
-    }
-
-    /// Whether a frame does not go on where the timeline stands.
-    fn leaves(&self, frame: &Frame, audio: &AudioFormat) -> bool {
-        let Some(expected) = self.at(self.held) else { return true };
-        let slack = audio.duration() + Duration::from_millis(20);
-        let pts = frame.header.pts;
-        frame.header.flags.has(Flags::DISCONTINUITY)
-            || pts.since(expected) > slack
-            || expected.since(pts) > slack
-    }
-}
-
-impl Settings {
-    /// `None` where `frame_ms` is none that Opus has.
-    fn new(params: &Params) -> Option<Self> {
-        let units = params.float("frame_ms") / 2.5;
-        let frame_units = [1, 2, 4, 8, 16, 24].into_iter().find(|known| f64::from(*known) == units)?;
-        let application = match params.text("application") {
-            "audio" => Application::Audio,
-            "lowdelay" => Application::LowDelay,
-            _ => Application::Voip,
-        };
-        let complexity = i32::try_from(params.int("complexity")).unwrap_or(5);
-        Some(Self { frame_units, complexity, application, fec: params.bool("fec"), dtx: params.bool("dtx") })
-    }
-
-    fn duration(self) -> Duration {
-        Duration::from_micros(2_500 * u64::from(self.frame_units))
-    }
-
-    /// Samples per channel of a packet.
-    fn samples(self, rate: u32) -> usize {
-        (rate / 400 * self.frame_units) as usize
-    }
-
-    /// Below three bytes a packet libopus codes no sound at all.
-    fn least_bitrate(self) -> u32 {
-        (3 * 8 * 400 / self.frame_units).max(6_000)
-    }
-
-    /// RFC 6716 § 2.1.7 and libopus's OPUS_GET_LOOKAHEAD: 2.5 ms of overlap,
-    /// and 4 ms to bring the two layers in line.
-    fn lookahead(self) -> Duration {
-        match self.application {
-            Application::LowDelay => Duration::from_micros(2_500),
-            _ => Duration::from_micros(6_500),
-        }
-    }
-
-    /// The longest time from taking a packet's first sample to its last, where
-    /// frames of `samples` come: a packet may begin at any multiple of both
-    /// lengths' common divisor within a frame.
-    fn assembly(self, rate: u32, samples: u32) -> Duration {
-        let (packet, frame) = (rate / 400 * self.frame_units, samples.max(1));
-        let frames = (frame - gcd(packet, frame) + packet - 1) / frame;
-        AudioFormat { rate, channels: 1, samples: frames * frame }.duration()
-    }
-}
-
-const FRAME_MS: &str = "must be 2.5, 5, 10, 20, 40 or 60";
 
 fn negotiate(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
     let mismatch = |takes: &str, help: &str| Mismatch { port: 0, takes: takes.into(), help: help.into() };
-    let settings = Settings::new(offer.params).ok_or_else(|| {
-        mismatch("needs a frame_ms that Opus has", "frame_ms must be 2.5, 5, 10, 20, 40 or 60")
-    })?;
-    let Some(Some(MediaType::Audio { rate, channels, samples })) = offer.inputs.first() else {
-        return Ok(Negotiated::default());
+    let settings = OpusSettings::new(offer.params)
+        .ok_or_else(|| mismatch("needs a frame_ms that Opus has", &format!("frame_ms {FRAME_MS}")))?;
+    let (rate, channels, samples) = match offer.inputs.first() {
+        Some(Some(MediaType::Audio { rate, channels, samples })) => (*rate, *channels, *samples),
+        _ => (None, None, None),
     };
     if rate.is_some_and(|rate| !RATES.contains(&rate)) {
         return Err(mismatch(
@@ -408,25 +207,13 @@ fn negotiate(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
             "put { kind = \"audio.resample\", rate = 48000 } between them",
         ));
     }
+    let known = rate.unwrap_or(48_000);
     if channels.is_some_and(|channels| !matches!(channels, 1 | 2)) {
-        return Err(mismatch(
-            "takes mono or stereo",
-            "put { kind = \"audio.mix\", channels = 2 } between them",
-        ));
+        let help = format!("put {{ kind = \"audio.mix\", rate = {known}, channels = 2 }} between them");
+        return Err(mismatch("takes mono or stereo", &help));
     }
-    let rate = rate.unwrap_or(48_000);
-    let assembly = settings.assembly(rate, samples.unwrap_or(rate / 100));
+    let assembly = settings.assembly(known, samples.unwrap_or(known / 100));
     Ok(Negotiated::new([MediaType::packets(Codec::Opus)]).latency(settings.lookahead() + assembly))
-}
-
-fn takes(rate: u32, channels: u16) -> Result<(), &'static str> {
-    if !RATES.contains(&rate) {
-        return Err(WRONG_RATE);
-    }
-    if !matches!(channels, 1 | 2) {
-        return Err(WRONG_CHANNELS);
-    }
-    Ok(())
 }
 
 fn refused(_: opus::Error) -> Fault {
@@ -441,6 +228,210 @@ fn percent(value: i64) -> i32 {
     i32::try_from(value.clamp(0, 100)).unwrap_or(0)
 }
 
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use opus::{Channels, Encoder};
+
+    use super::*;
+    use crate::opus_test_speech::{encoded, speech};
+    use sidetone_core::harness::Harness;
+    use sidetone_core::{AudioFormat, Flags, Params, Timestamp, Value};
+
+    const FRAMES_MS: [f64; 6] = [2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
+
+    fn bits_a_second(packets: &[Frame]) -> f64 {
+        let bytes: usize = packets.iter().map(|packet| packet.bytes().len()).sum();
+        let seconds: f64 = packets.iter().map(|packet| packet.header.duration.as_secs_f64()).sum();
+        bytes as f64 * 8.0 / seconds
+    }
+
+    #[test]
+    fn every_frame_size_rate_and_application_gives_packets_of_that_length() {
+        for rate in RATES {
+            for frame_ms in FRAMES_MS {
+                for application in ["voip", "audio", "lowdelay"] {
+                    let params: [(&str, Value); 2] =
+                        [("frame_ms", frame_ms.into()), ("application", application.into())];
+                    let mut node = Harness::new(&SPEC, &params);
+                    let sound = speech(rate, 0.3, 1);
+                    let begin = node.now();
+                    // Frames that fit no packet.
+                    for part in sound.chunks(rate as usize / 100 - 7) {
+                        node.push(0, node.audio(rate, &[part, part]));
+                        node.skip(AudioFormat { rate, channels: 1, samples: part.len() as u32 }.duration());
+                        node.run();
+                    }
+                    node.end(0);
+                    node.run();
+                    assert_eq!(node.fault(), None);
+                    let packets = node.take(0);
+                    let length = Duration::from_secs_f64(frame_ms / 1000.0);
+                    let lookahead = if application == "lowdelay" { 2.5 } else { 6.5 };
+                    assert_eq!(packets.len(), ((300.0 + lookahead) / frame_ms).ceil() as usize);
+                    for (index, packet) in packets.iter().enumerate() {
+                        let header = &packet.header;
+                        let samples = opus::packet::get_nb_samples(packet.bytes(), 48_000).unwrap();
+                        assert_eq!(samples as f64, frame_ms * 48.0);
+                        assert_eq!((header.duration, header.sequence), (length, index as u64));
+                        assert_eq!(header.pts, begin + length * index as u32);
+                        assert_eq!(header.flags.has(Flags::MARKER), index == 0);
+                        assert!(header.flags.has(Flags::KEY));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_of_lookaheads_is_the_codecs_own() {
+        for application in ["voip", "audio", "lowdelay"] {
+            let params = Params::new(SPEC.params, &[("application", application.into())]).unwrap();
+            let settings = OpusSettings::new(&params).unwrap();
+            for rate in RATES {
+                for channels in [Channels::Mono, Channels::Stereo] {
+                    let mut encoder = Encoder::new(rate, channels, settings.application).unwrap();
+                    let own = Timestamp::ZERO.after_units(encoder.get_lookahead().unwrap() as u64, rate);
+                    assert_eq!(Timestamp::ZERO + settings.lookahead(), own, "{application} {rate}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_latency_is_lookahead_and_what_a_packet_waits_beyond_a_frame() {
+        let cases = [
+            (20.0, Some(480), 16.5),
+            (10.0, Some(480), 6.5),
+            (2.5, Some(480), 6.5),
+            (20.0, Some(960), 6.5),
+            (60.0, Some(480), 56.5),
+            (20.0, Some(441), 9.1875 * 2.0 + 9.1875 + 6.5),
+            (20.0, None, 16.5),
+        ];
+        for (frame_ms, samples, expected) in cases {
+            let params = Params::new(SPEC.params, &[("frame_ms", frame_ms.into())]).unwrap();
+            let input = MediaType::Audio { rate: Some(48_000), channels: Some(1), samples };
+            let told = negotiate(&Offer { params: &params, inputs: &[Some(input)] }).unwrap();
+            let micros = told.latency.as_secs_f64() * 1e3;
+            assert!((micros - expected).abs() < 0.001, "{frame_ms} of {samples:?}: {micros} ms");
+        }
+    }
+
+    #[test]
+    fn the_bitrate_follows_the_path_but_stays_below_what_is_set() {
+        let sound = speech(48_000, 1.0, 2);
+        let mut node = Harness::new(&SPEC, &[("bitrate_kbps", 48.into())]);
+        let mut second = |control: Option<Control>| {
+            if let Some(control) = control {
+                node.control(control, Some(Through { port: 0, key: None }));
+            }
+            for part in sound.chunks(480) {
+                node.push(0, node.audio(48_000, &[part]));
+                node.skip(Duration::from_millis(10));
+                node.run();
+            }
+            assert!(node.upstream().is_empty(), "it is for this node alone");
+            bits_a_second(&node.take(0))
+        };
+        let full = second(None);
+        let asked = second(Some(Control::Bitrate { bps: 16_000 }));
+        let starved = second(Some(Control::Bitrate { bps: 100 }));
+        let generous = second(Some(Control::Bitrate { bps: 400_000 }));
+        let lowered = second(Some(Control::Set { param: "bitrate_kbps", value: 24.into() }));
+        // It varies with the sound, half of which is pauses; never above.
+        assert!((20_000.0..48_000.0).contains(&full), "{full}");
+        assert!(asked < 0.6 * full && asked < 16_000.0, "{asked} of {full}");
+        assert!((4_000.0..7_000.0).contains(&starved), "{starved}");
+        assert!(generous > 0.7 * full && generous < 48_000.0, "{generous} of {full}");
+        assert!(lowered < 0.7 * generous && lowered < 24_000.0, "{lowered} of {generous}");
+    }
+
+    #[test]
+    fn silence_under_dtx_is_not_sent_and_the_gap_shows_in_the_times() {
+        let mut sound = speech(48_000, 1.0, 3);
+        sound.extend([0.0; 96_000]);
+        sound.extend(speech(48_000, 1.0, 4));
+        let all = encoded(&[], &sound);
+        let packets = encoded(&[("dtx", true.into())], &sound);
+        assert_eq!(all.len(), 201, "without it each is sent");
+        assert!(packets.len() < 140, "{} packets", packets.len());
+        assert!(packets.iter().all(|packet| packet.bytes().len() > 2));
+        let mut spurts = 0;
+        for (index, pair) in packets.windows(2).enumerate() {
+            assert_eq!(pair[1].header.sequence, index as u64 + 1, "nothing is taken for lost");
+            let apart = pair[1].header.pts.since(pair[0].header.pts);
+            assert_eq!(apart.as_nanos() % 20_000_000, 0);
+            assert_eq!(pair[1].header.flags.has(Flags::MARKER), apart > Duration::from_millis(20));
+            assert_eq!(pair[1].header.pts, pair[1].header.captured, "10 ms frames that align");
+            spurts += usize::from(apart > Duration::from_millis(20));
+        }
+        assert!(spurts >= 1);
+    }
+
+    #[test]
+    fn a_packet_has_the_time_of_its_first_sample_and_a_gap_starts_afresh() {
+        let mut node = Harness::new(&SPEC, &[("frame_ms", 10.into())]);
+        let begin = node.now();
+        let mut frame = node.audio(48_000, &[&[0.1; 720]]);
+        frame.header = node.header(Duration::from_millis(15));
+        node.push(0, frame);
+        node.skip(Duration::from_millis(15));
+        node.push(0, node.audio(48_000, &[&[0.1; 720]]));
+        // A second is missing.
+        node.skip(Duration::from_secs(1));
+        node.push(0, node.audio(48_000, &[&[0.1; 720]]));
+        node.push(0, node.audio(48_000, &[&[0.1; 240]]));
+        node.run();
+        let packets = node.take(0);
+        let millis = |at: Timestamp| at.since(begin).as_millis();
+        let times: Vec<_> =
+            packets.iter().map(|p| (millis(p.header.captured), p.header.flags.has(Flags::MARKER))).collect();
+        assert_eq!(times, [(0, true), (10, false), (20, false), (1015, true), (1025, false)]);
+        assert!(packets.iter().all(|packet| packet.header.pts == packet.header.captured));
+        assert_eq!(node.ledger().work.summary().count, 2, "both packets of the first frame");
+    }
+
+    #[test]
+    fn what_opus_cannot_take_is_refused_with_what_to_do() {
+        for (rate, channels, help) in [(44_100, 1, "audio.resample"), (48_000, 3, "audio.mix")] {
+            let params = Params::new(SPEC.params, &[]).unwrap();
+            let input = MediaType::Audio { rate: Some(rate), channels: Some(channels), samples: None };
+            let refused = negotiate(&Offer { params: &params, inputs: &[Some(input)] }).unwrap_err();
+            assert!(refused.help.contains(help), "{}", refused.help);
+            let mut node = Harness::new(&SPEC, &[]);
+            let silence = vec![[0.0f32; 100].as_slice(); usize::from(channels)];
+            node.push(0, node.audio(rate, &silence));
+            node.run();
+            let fault = node.fault().unwrap();
+            assert!(fault.kind == FaultKind::WrongFormat && fault.why.contains(help), "{fault}");
+        }
+    }
+
+    #[test]
+    fn settings_that_opus_cannot_meet_are_named() {
+        let made = |given: &[(&str, Value)]| {
+            Harness::try_new(&SPEC, given, &sidetone_core::Shared::default()).err().map(|why| why.to_string())
+        };
+        assert_eq!(made(&[("frame_ms", 7.5.into())]).unwrap(), "frame_ms must be 2.5, 5, 10, 20, 40 or 60");
+        let why = made(&[("frame_ms", 2.5.into()), ("bitrate_kbps", 9.into())]).unwrap();
+        assert_eq!(why, "bitrate_kbps must be at least 10 for so short a frame_ms");
+        assert_eq!(made(&[("frame_ms", 2.5.into()), ("bitrate_kbps", 10.into())]), None);
+    }
+
+    #[test]
+    fn a_change_of_rate_or_channels_goes_on_without_loss() {
+        let mut node = Harness::new(&SPEC, &[]);
+        for (rate, channels) in [(48_000, 1), (16_000, 2), (8_000, 1)] {
+            let sound = speech(rate, 0.1, 5);
+            node.push(0, node.audio(rate, &vec![sound.as_slice(); channels]));
+            node.skip(Duration::from_millis(100));
+        }
+        node.end(0);
+        node.run();
+        assert_eq!(node.fault(), None);
+        // 100 ms and the lookahead take six packets each.
+        assert_eq!(node.take(0).len(), 18);
+    }
 }
