@@ -111,6 +111,12 @@ impl Context<'_> {
         self.wiring.inlets.iter().filter(|inlet| inlet.port == port).all(|inlet| inlet.ended)
     }
 
+    /// Whether one link has ended and is empty, or is gone.
+    #[must_use]
+    pub fn link_has_ended(&self, link: LinkId) -> bool {
+        self.wiring.inlets.iter().find(|inlet| inlet.link == link).is_none_or(|inlet| inlet.ended)
+    }
+
     fn pop_index(&mut self, index: usize) -> Option<Frame> {
         let inlet = &mut self.wiring.inlets[index];
         match inlet.pop()? {

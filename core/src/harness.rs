@@ -22,7 +22,7 @@ use crate::event::{EventKind, Key};
 use crate::fault::{Fault, NodeError};
 use crate::frame::{AudioFormat, Format, Frame, Header, VideoFormat};
 use crate::ledger::{NodeId, NodeLedger, Trail, TrailRecord, trail_pool};
-use crate::link::{Inlet, Item, LinkId, Receiver};
+use crate::link::{Inlet, Item, LinkId, Outlet, Overflow, Receiver, Sender};
 use crate::media_type::{Codec, MediaType, Size};
 use crate::node::{Setup, Shared};
 use crate::param::{Params, Value};
@@ -66,6 +66,28 @@ impl Harness {
         params: &[(&str, Value)],
         shared: &Shared,
     ) -> Result<Self, NodeError> {
+        Self::make(spec, params, shared, Clock::virtual_time())
+    }
+
+    /// The same in real time, for nodes that need the world outside. Use `run`
+    /// alone then: it calls the node at the real time, and cannot advance it.
+    ///
+    /// # Errors
+    /// As for [`Harness::try_new`].
+    pub fn in_real_time(
+        spec: &'static NodeSpec,
+        params: &[(&str, Value)],
+        shared: &Shared,
+    ) -> Result<Self, NodeError> {
+        Self::make(spec, params, shared, Clock::real())
+    }
+
+    fn make(
+        spec: &'static NodeSpec,
+        params: &[(&str, Value)],
+        shared: &Shared,
+        clock: Clock,
+    ) -> Result<Self, NodeError> {
         let params = Params::new(spec.params, params).map_err(NodeError::Unavailable)?;
         let inputs: Vec<Option<MediaType>> = spec.inputs.iter().map(|port| Some(port.media)).collect();
         let waker = NodeWaker::default();
@@ -75,7 +97,7 @@ impl Harness {
             inputs: &inputs,
             seed: 1,
             waker: waker.clone(),
-            virtual_time: true,
+            virtual_time: clock.is_virtual(),
             shared,
         })?;
         let trails = Arc::new(trail_pool(256));
@@ -85,7 +107,7 @@ impl Harness {
         cell.fed = !spec.inputs.is_empty();
         Ok(Self {
             cell,
-            clock: Clock::virtual_time(),
+            clock,
             trails,
             outputs: spec.outputs.iter().map(|_| VecDeque::with_capacity(1024)).collect(),
             ended: Vec::new(),
@@ -105,6 +127,21 @@ impl Harness {
     /// Takes away every link of input `port`, as where a graph links nothing.
     pub fn unlink(&mut self, port: usize) {
         self.cell.wiring.inlets.retain(|inlet| inlet.port != port);
+    }
+
+    /// Links output `port`, or its member `key`, so that the node finds it
+    /// linked; what it puts out is collected whether or not it is.
+    pub fn link_output(&mut self, port: usize, key: Option<Key>) {
+        self.cell.wiring.outlets.push(Outlet {
+            port,
+            key,
+            link: LinkId(u32::MAX),
+            sender: Sender::Closed,
+            capacity: 0,
+            overflow: Overflow::Wait,
+            spill: VecDeque::new(),
+            ledger: Arc::default(),
+        });
     }
 
     /// The time now.
@@ -258,7 +295,11 @@ impl Harness {
 
     /// Runs, then lets `duration` pass, calling the node at every instant it
     /// asks for.
+    ///
+    /// # Panics
+    /// In real time, which cannot be advanced.
     pub fn advance(&mut self, duration: Duration) {
+        assert!(self.clock.is_virtual(), "real time cannot be advanced; use run");
         let until = self.now() + duration;
         self.run();
         while let Some(at) = self.cell.wiring.wake_at.filter(|at| *at <= until) {
@@ -267,6 +308,12 @@ impl Harness {
         }
         self.clock.advance_to(until);
         self.run();
+    }
+
+    /// Lets `duration` pass without a call, as on a lane that is held up. In
+    /// virtual time.
+    pub fn skip(&mut self, duration: Duration) {
+        self.clock.advance_to(self.now() + duration);
     }
 
     /// Runs to `offset` after the harness began.

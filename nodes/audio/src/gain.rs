@@ -41,11 +41,14 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
 struct Gain {
     factor: f32,
     target: f32,
+    /// How much the factor moves a sample; `None` until the next frame tells
+    /// the rate.
+    step: Option<f32>,
 }
 
 impl Gain {
     fn new(gain_db: f64) -> Self {
-        Self { factor: factor(gain_db), target: factor(gain_db) }
+        Self { factor: factor(gain_db), target: factor(gain_db), step: None }
     }
 }
 
@@ -57,7 +60,8 @@ impl Node for Gain {
             };
             let untouched = self.factor == 1.0 && self.target == 1.0;
             if !untouched {
-                let step = (self.target - self.factor) / (audio.rate as f32 / 100.0);
+                let even = (self.target - self.factor) / (audio.rate as f32 / 100.0);
+                let step = *self.step.get_or_insert(even);
                 let mut after = self.factor;
                 for channel in 0..usize::from(audio.channels) {
                     after = ramp(frame.channel_mut(channel), self.factor, self.target, step);
@@ -76,7 +80,10 @@ impl Node for Gain {
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
         match control {
-            Control::Set { param: "gain_db", value } => self.target = factor(value.as_float()),
+            Control::Set { param: "gain_db", value } => {
+                self.target = factor(value.as_float());
+                self.step = None;
+            }
             _ if from.is_some() => cx.forward(control),
             _ => {}
         }
@@ -126,5 +133,13 @@ mod tests {
         let steepest = out.windows(2).map(|pair| (pair[0] - pair[1]).abs()).fold(0.0, f32::max);
         assert!(steepest <= 1.1 / 480.0, "a step of {steepest} would click");
         assert!((out[959] - 0.001).abs() < 1e-6);
+    }
+
+    #[test]
+    fn short_frames_make_the_change_no_slower() {
+        let mut node = Harness::new(&SPEC, &[]);
+        node.control(Control::Set { param: "gain_db", value: (-20.0).into() }, None);
+        let out: Vec<f32> = (0..5).flat_map(|_| gained(&mut node, &[1.0; 120])).collect();
+        assert!((out[239] - 0.55).abs() < 1e-3 && (out[481] - 0.1).abs() < 1e-6);
     }
 }

@@ -1,1 +1,11 @@
 //! Sidetone nodes that impair and record packet links.
+
+mod delay_line;
+mod impair;
+mod model;
+pub mod trace;
+
+use sidetone_core::NodeSpec;
+
+/// The kinds of this crate.
+pub const KINDS: &[&NodeSpec] = &[&impair::SPEC];

@@ -1,1 +1,16 @@
 //! The Sidetone room node and its transports.
+
+mod join;
+mod mem;
+mod peers;
+pub mod rtcp;
+pub mod rtp_header;
+mod transport;
+mod udp;
+mod udp_reader;
+pub mod url;
+
+use sidetone_core::NodeSpec;
+
+/// The kinds of this crate.
+pub const KINDS: &[&NodeSpec] = &[&join::SPEC];

@@ -1,1 +1,19 @@
-//! Sidetone nodes that make test signals.
+//! Sidetone nodes that make test signals: sound and pictures that tell, after
+//! any journey, when they began it and what became of them.
+
+mod backdrop;
+pub mod clicks;
+mod counter;
+mod cutout;
+mod noise;
+mod pace;
+mod portrait;
+pub mod scene;
+mod sound;
+mod tone;
+mod wave;
+
+use sidetone_core::NodeSpec;
+
+/// The kinds of this crate.
+pub const KINDS: &[&NodeSpec] = &[&tone::SPEC, &clicks::SPEC, &scene::SPEC];

@@ -1,0 +1,204 @@
+//! `room.join`: takes part in a call: sends to everyone in a room and gives an
+//! output per participant and medium.
+//!
+//! Ports: `audio_in`, `video_in`: RTP packets to publish, each may stay
+//! unlinked → for each participant `audio` and `video`: its RTP packets.
+//!
+//! Parameters: `url`, required: `mem://ROOM`, a room inside this engine, or
+//! `udp://LOCAL_IP:PORT?remote=IP:PORT`, plain RTP between two addresses;
+//! `user`, required, 1 to 64 characters: the name that others see; `timeout_ms`,
+//! 200 to 60,000 ms, default 3,000: over udp, a participant of whom nothing is
+//! heard for so long has left (reports come every second, so below 2,000 ms
+//! packets must flow); `allow_remote`, true or false, default false: lets udp
+//! use addresses other than this machine's own (packets are not encrypted).
+//!
+//! Latency: none over mem; over udp the system's.
+//!
+//! Events: a participant joined or left and why; began or ceased to send sound
+//! or pictures; a key frame was requested; the same user joined again elsewhere,
+//! which ends this login. Packets that come before a template has linked their
+//! participant wait for up to 1 s from when it joined, 2,048 a stream, and go
+//! as unlinked after that. A newcomer makes every publisher send a key frame.
+//! When the graph stops, the room says goodbye and takes what others still send
+//! until they have left too, for at most 500 ms.
+//!
+//! Method: mem hands frames over by lock-free queues. udp is RTP and RTCP on one
+//! port (RFC 3550, RFC 5761), codecs told apart by payload type: reports every
+//! second carry the user's name (§ 6.5.1), goodbye (§ 6.6) leaves, picture loss
+//! indication (RFC 4585 § 6.3.1) asks for a key frame, REMB
+//! (draft-alvestrand-rmcat-remb) for a bit rate; the abs-capture-time header
+//! extension tells when a packet was captured.
+//!
+//! ```toml
+//! sidetone = 1
+//! links = ["tone -> opus -> pack -> room.audio_in"]
+//! nodes.tone = { kind = "test.tone" }
+//! nodes.opus = { kind = "codec.opus_encode" }
+//! nodes.pack = { kind = "rtp.pack_opus" }
+//! nodes.room = { kind = "room.join", url = "mem://demo", user = "alice" }
+//! ```
+
+use std::time::Duration;
+
+use sidetone_core::registry::declared;
+use sidetone_core::{
+    Codec, Context, Control, Fault, FaultKind, Finish, Format, LeaveReason, MediaType, Medium, Node,
+    NodeError, NodeSpec, ParamSpec, Placement, PortSpec, Setup, Through, Timestamp,
+};
+
+use crate::mem::MemTransport;
+use crate::peers::{GROUP, MEDIA, Peers};
+use crate::rtcp::is_name;
+use crate::transport::Transport;
+use crate::udp::UdpTransport;
+use crate::url::Url;
+
+/// The kind.
+pub(crate) const SPEC: NodeSpec = NodeSpec {
+    kind: "room.join",
+    summary: "Takes part in a call: sends to everyone in a room and gives an output per participant.",
+    sheet: sidetone_core::data_sheet!("join.rs"),
+    // In the order of `Medium`, which is each port's place.
+    inputs: &[
+        PortSpec::new("audio_in", MediaType::rtp(Codec::Opus), "The sound to publish.").optional(),
+        PortSpec::new("video_in", MediaType::rtp(Codec::Av1), "The pictures to publish.").optional(),
+    ],
+    outputs: &[
+        PortSpec::new("audio", MediaType::rtp(Codec::Opus), "A participant's sound.").each(GROUP),
+        PortSpec::new("video", MediaType::rtp(Codec::Av1), "A participant's pictures.").each(GROUP),
+    ],
+    params: &[
+        ParamSpec::text("url", "", "Where the room is: mem://ROOM or udp://LOCAL_IP:PORT?remote=IP:PORT.")
+            .required(),
+        ParamSpec::text("user", "", "The name that others see, 1 to 64 characters.").required(),
+        ParamSpec::int(
+            "timeout_ms",
+            3_000,
+            200,
+            60_000,
+            "Over udp, silence after which a participant has left.",
+        )
+        .unit("ms"),
+        ParamSpec::bool("allow_remote", false, "Lets udp use addresses other than this machine's own."),
+    ],
+    placement: Placement::Own,
+    real_time: false,
+    negotiate: declared,
+    build: &|setup| Ok(Box::new(Join::new(&setup)?)),
+};
+
+/// How long packets of others are waited for once we have said goodbye.
+const LINGER: Duration = Duration::from_millis(500);
+
+struct Join {
+    transport: Box<dyn Transport>,
+    peers: Peers,
+    /// Which media are being published.
+    publishes: [bool; 2],
+    /// Until when we stay, once we have said goodbye.
+    until: Option<Timestamp>,
+}
+
+impl Join {
+    fn new(setup: &Setup<'_>) -> Result<Self, NodeError> {
+        let params = setup.params;
+        let user = params.text("user");
+        if !is_name(user) {
+            return Err(NodeError::Param {
+                name: "user",
+                why: format!(
+                    "must be 1 to 64 characters on one line, at most 255 bytes, not \"{}\"",
+                    user.escape_debug()
+                ),
+            });
+        }
+        let url = Url::parse(params.text("url")).map_err(|why| NodeError::Param { name: "url", why })?;
+        let transport: Box<dyn Transport> = match url {
+            Url::Mem { room } => Box::new(MemTransport::enter(setup, &room, user)),
+            Url::Udp { local, remote } => Box::new(UdpTransport::open(setup, local, remote, user)?),
+        };
+        Ok(Self { transport, peers: Peers::default(), publishes: [false; 2], until: None })
+    }
+
+    /// Takes from the room and sends to it; asks to be called when more is due.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        self.transport.poll(cx, &mut self.peers);
+        for medium in MEDIA {
+            self.publish(cx, medium)?;
+        }
+        self.peers.pump(cx);
+        let next = self.peers.next_call(cx.now()).into_iter().chain(self.transport.next_call()).min();
+        if let Some(next) = next {
+            cx.wake_at(next);
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, cx: &mut Context<'_>, medium: Medium) -> Result<(), Fault> {
+        let place = medium as usize;
+        while let Some(frame) = cx.pop(place) {
+            if !matches!(frame.format(), Format::Rtp { codec, .. } if codec.medium() == medium) {
+                return Err(Fault::new(
+                    FaultKind::WrongFormat,
+                    match medium {
+                        Medium::Audio => {
+                            "room.join's audio_in takes RTP of sound: link it from rtp.pack_opus"
+                        }
+                        Medium::Video => {
+                            "room.join's video_in takes RTP of pictures: link it from rtp.pack_av1"
+                        }
+                    },
+                ));
+            }
+            self.publishes[place] = true;
+            self.transport.publish(cx, medium, frame);
+        }
+        if self.publishes[place] && cx.has_ended(place) {
+            self.publishes[place] = false;
+            self.transport.cease(medium, cx.now());
+        }
+        Ok(())
+    }
+}
+
+impl Node for Join {
+    fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        self.turn(cx)
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) -> Result<Finish, Fault> {
+        self.turn(cx)?;
+        let until = match self.until {
+            Some(until) => until,
+            None => {
+                self.transport.say_goodbye(cx.now());
+                *self.until.insert(cx.now() + LINGER)
+            }
+        };
+        if (self.transport.is_alone() && self.peers.is_empty()) || cx.now() >= until {
+            self.peers.vanish_all(cx, LeaveReason::Closed);
+            self.transport.leave();
+            return Ok(Finish::Done);
+        }
+        let next = self.peers.next_call(cx.now()).into_iter().chain(self.transport.next_call());
+        cx.wake_at(next.fold(until, Timestamp::min));
+        Ok(Finish::Later)
+    }
+
+    fn control(
+        &mut self,
+        control: &Control,
+        from: Option<Through>,
+        _: &mut Context<'_>,
+    ) -> Result<(), Fault> {
+        // What a participant's decoder asks for is for that participant to do.
+        let Some(Through { port, key: Some(key) }) = from else { return Ok(()) };
+        if let (Some(medium), Control::KeyFrame | Control::Bitrate { .. }) = (MEDIA.get(port), control) {
+            self.transport.ask(key, *medium, control);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! `DelayEstimate`: how long packets take beyond the quickest, and how long to
+//! wait for them therefore.
+//!
+//! The delay of a packet is its arrival less its media time; its absolute value
+//! means nothing, since the two clocks share no origin. The base is the least
+//! delay of the last 20 s, so that it follows clocks that drift apart. The
+//! target is a quantile of the delays above the base, from a histogram that
+//! forgets: with every packet old counts shrink by the factor 0.9993, faster in
+//! the beginning, so that the first packets do not stick. Quantile, factor and
+//! beginning are those of libwebrtc's NetEQ (`modules/audio_coding/neteq`,
+//! `delay_manager.cc` and `histogram.cc`), the buckets are finer than its 20 ms.
+
+use std::time::Duration;
+
+use sidetone_core::Timestamp;
+use sidetone_core::timestamp::duration_nanos;
+
+/// Nanoseconds.
+pub(crate) type Nanos = i64;
+
+/// What the graph asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DelayRange {
+    /// The share of packets to wait for.
+    pub(crate) quantile: f64,
+    /// Never wait less.
+    pub(crate) min: Duration,
+    /// Never wait longer.
+    pub(crate) max: Duration,
+}
+
+const BUCKET: Nanos = 500_000;
+const BUCKETS: usize = 4_001; // up to 2 s
+const FORGET: f64 = 0.9993;
+/// When weights have grown by this, all are scaled back.
+const RESCALE: f64 = 1e9;
+const WINDOW_SECONDS: u64 = 20;
+/// A packet this far from the base belongs to another timeline.
+const JUMP: Nanos = 5_000_000_000;
+
+/// The delays of one stream.
+pub(crate) struct DelayEstimate {
+    range: DelayRange,
+    counts: Box<[f64]>,
+    total: f64,
+    /// What the next packet counts. Growing it forgets without touching the
+    /// counts.
+    weight: f64,
+    packets: f64,
+    target: Nanos,
+    /// The least delay in each of the last seconds, with the second.
+    least: [(u64, Nanos); WINDOW_SECONDS as usize],
+    base: Option<Nanos>,
+}
+
+impl DelayEstimate {
+    pub(crate) fn new(range: DelayRange) -> Self {
+        Self {
+            range,
+            counts: vec![0.0; BUCKETS].into(),
+            total: 0.0,
+            weight: 1.0,
+            packets: 0.0,
+            target: 0,
+            least: [(0, Nanos::MAX); WINDOW_SECONDS as usize],
+            base: None,
+        }
+    }
+
+    pub(crate) fn set_range(&mut self, range: DelayRange) {
+        self.range = range;
+    }
+
+    /// Forgets everything.
+    pub(crate) fn reset(&mut self) {
+        self.counts.fill(0.0);
+        (self.total, self.weight, self.packets, self.target) = (0.0, 1.0, 0.0, 0);
+        self.least = [(0, Nanos::MAX); WINDOW_SECONDS as usize];
+        self.base = None;
+    }
+
+    /// Counts what arrived at `arrival` with media time `media`. \[real-time\]
+    pub(crate) fn observe(&mut self, arrival: Timestamp, media: Nanos) {
+        let delay = nanos(arrival).saturating_sub(media);
+        if self.base.is_some_and(|base| delay.saturating_sub(base).saturating_abs() > JUMP) {
+            self.reset();
+        }
+        let second = arrival.nanos() / 1_000_000_000;
+        #[allow(clippy::cast_possible_truncation)] // below 20
+        let place = &mut self.least[(second % WINDOW_SECONDS) as usize];
+        *place = (second, if place.0 == second { place.1.min(delay) } else { delay });
+        let recent = self.least.iter().filter(|(at, _)| second.saturating_sub(*at) < WINDOW_SECONDS);
+        let base = recent.map(|(_, least)| *least).min().unwrap_or(delay);
+        self.base = Some(base);
+        self.count(delay - base);
+    }
+
+    fn count(&mut self, excess: Nanos) {
+        // A bucket holds what is at most its target, so that the target covers
+        // it; the first holds the quickest alone, so that it costs nothing.
+        let bucket = usize::try_from((excess + BUCKET - 1) / BUCKET).unwrap_or(0).min(BUCKETS - 1);
+        self.counts[bucket] += self.weight;
+        self.total += self.weight;
+        self.packets += 1.0;
+        self.weight /= FORGET.min(self.packets / (self.packets + 2.0));
+        if self.weight > RESCALE {
+            self.counts.iter_mut().for_each(|count| *count /= RESCALE);
+            self.total /= RESCALE;
+            self.weight /= RESCALE;
+        }
+        let mut above = self.total * (1.0 - self.range.quantile);
+        let found = self.counts.iter().rposition(|count| {
+            above -= count;
+            above < 0.0
+        });
+        self.target = found.unwrap_or(0) as Nanos * BUCKET;
+    }
+
+    /// The least delay of late.
+    pub(crate) fn base(&self) -> Nanos {
+        self.base.unwrap_or(0)
+    }
+
+    /// How long to wait beyond the base.
+    pub(crate) fn target(&self) -> Nanos {
+        let min = duration_nanos(self.range.min).cast_signed();
+        self.target.clamp(min, self.max().max(min))
+    }
+
+    /// The longest wait allowed.
+    pub(crate) fn max(&self) -> Nanos {
+        duration_nanos(self.range.max).cast_signed()
+    }
+
+    /// When what has media time `media` is to go out.
+    pub(crate) fn due(&self, media: Nanos) -> Timestamp {
+        let at = media.saturating_add(self.base()).saturating_add(self.target());
+        Timestamp::from_nanos(u64::try_from(at).unwrap_or(0))
+    }
+}
+
+/// An instant, signed.
+pub(crate) fn nanos(at: Timestamp) -> Nanos {
+    Nanos::try_from(at.nanos()).unwrap_or(Nanos::MAX)
+}
+
+/// A media time of `units` at `rate` per second, as nanoseconds.
+pub(crate) fn media_nanos(units: i64, rate: u32) -> Nanos {
+    let nanos = i128::from(units) * 1_000_000_000 / i128::from(rate);
+    Nanos::try_from(nanos).unwrap_or(if nanos < 0 { Nanos::MIN / 2 } else { Nanos::MAX / 2 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fastrand::Rng;
+
+    const MS: Nanos = 1_000_000;
+
+    fn estimate(quantile: f64) -> DelayEstimate {
+        DelayEstimate::new(DelayRange { quantile, min: Duration::ZERO, max: Duration::from_millis(500) })
+    }
+
+    /// A packet every 20 ms, each `delay(n)` late on clocks 7 s apart.
+    fn feed(
+        estimate: &mut DelayEstimate,
+        packets: std::ops::Range<i64>,
+        mut delay: impl FnMut(i64) -> Nanos,
+    ) {
+        for n in packets {
+            let arrival = 9_000 * MS + n * 20 * MS + delay(n);
+            estimate.observe(Timestamp::from_nanos(arrival.cast_unsigned()), n * 20 * MS + 2_000 * MS);
+        }
+    }
+
+    #[test]
+    fn equal_delays_cost_nothing() {
+        let mut estimate = estimate(0.97);
+        feed(&mut estimate, 0..500, |_| 40 * MS);
+        assert_eq!((estimate.target(), estimate.base()), (0, 7_040 * MS));
+    }
+
+    #[test]
+    fn the_target_is_the_quantile_asked_for() {
+        for (quantile, expected) in [(0.5, 15.0), (0.9, 27.0), (0.97, 29.1)] {
+            let mut rng = Rng::with_seed(12);
+            let mut estimate = estimate(quantile);
+            feed(&mut estimate, 0..4_000, |_| rng.i64(0..30 * MS));
+            let target = estimate.target() as f64 / 1e6;
+            assert!((target - expected).abs() < 1.5, "{quantile}: {target} ms");
+        }
+    }
+
+    #[test]
+    fn old_delays_are_forgotten_and_the_base_follows_drift() {
+        let mut estimate = estimate(0.97);
+        feed(&mut estimate, 0..1_000, |n| if n % 2 == 0 { 100 * MS } else { 0 });
+        assert_eq!(estimate.target(), 100 * MS);
+        feed(&mut estimate, 1_000..6_000, |_| 0);
+        assert_eq!(estimate.target(), 0);
+        // 100 parts in a million over 200 s: 20 ms of drift costs 2.
+        feed(&mut estimate, 6_000..16_000, |n| (n - 6_000) * 2_000);
+        assert!(estimate.target() <= 2 * MS + BUCKET, "{}", estimate.target());
+        assert!(estimate.base() > 7_017 * MS);
+    }
+
+    #[test]
+    fn another_timeline_starts_afresh() {
+        let mut estimate = estimate(0.97);
+        feed(&mut estimate, 0..100, |n| n % 2 * 80 * MS);
+        feed(&mut estimate, 100..101, |_| 3_600_000 * MS);
+        assert_eq!((estimate.target(), estimate.base()), (0, 3_607_000 * MS));
+    }
+}
