@@ -126,7 +126,7 @@ impl Net {
         let mut into: HashMap<(usize, usize), &NetLink> = HashMap::new();
         let mut seen: HashMap<_, &NetLink> = HashMap::new();
         for link in &self.links {
-            let (from, to) = (self.from_name(link), self.input_name(link.to));
+            let (from, to) = (self.sender_name(link), self.receiver_name(link.to));
             if let Some(first) = seen.insert((link.from, link.to, link.member), link) {
                 let problem = Diagnostic::error(format!("{from} and {to} are linked twice"))
                     .at(link.place.from, "")
@@ -148,7 +148,7 @@ impl Net {
             if let Some(first) = into.get(&link.to) {
                 let problem = Diagnostic::error(format!("{to} takes one link, but two lead to it"))
                     .at(link.place.to, format!("{from} leads to it"))
-                    .at(first.place.to, format!("{} does, too", self.from_name(first)));
+                    .at(first.place.to, format!("{} does, too", self.sender_name(first)));
                 found.push(problem.help(help()));
                 continue;
             }

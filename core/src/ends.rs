@@ -386,10 +386,10 @@ impl Expander<'_> {
         };
         let mut found = found.at(link.place.from, froms).at(link.place.to, tos);
         if fit == 0 {
-            if let ([from], Some(to)) = (from.as_slice(), to.first()) {
-                if let Some(kinds) = suggest::converters(&gives(from), &takes(to), self.registry) {
-                    found = found.help(between(&kinds));
-                }
+            if let ([from], Some(to)) = (from.as_slice(), to.first())
+                && let Some(kinds) = suggest::converters(&gives(from), &takes(to), self.registry)
+            {
+                found = found.help(between(&kinds));
             }
         } else {
             let from = from.first().map_or("", |candidate| &candidate.name);

@@ -62,11 +62,6 @@ pub(crate) struct Text {
 }
 
 impl Text {
-    /// Text that no quotes surround.
-    pub(crate) fn bare(text: &str, place: Place) -> Self {
-        Self { text: text.to_owned(), place, steps: vec![(0, place.start)] }
-    }
-
     fn quoted(text: &str, source: &str, place: Place) -> Self {
         let raw = source.get(place.start as usize..place.end as usize).unwrap_or("");
         Self { text: text.to_owned(), place, steps: steps(raw, place.start) }

@@ -386,14 +386,14 @@ fn sound(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
 
 fn mix(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
     let rate = u32::try_from(offer.params.int("rate")).unwrap_or(48_000);
-    if let Some(Some(MediaType::Audio { rate: Some(given), .. })) = offer.inputs.first() {
-        if *given != rate {
-            return Err(Mismatch {
-                port: 0,
-                takes: format!("takes {rate} Hz"),
-                help: format!("put {{ kind = \"audio.resample\", rate = {rate} }} between them"),
-            });
-        }
+    if let Some(Some(MediaType::Audio { rate: Some(given), .. })) = offer.inputs.first()
+        && *given != rate
+    {
+        return Err(Mismatch {
+            port: 0,
+            takes: format!("takes {rate} Hz"),
+            help: format!("put {{ kind = \"audio.resample\", rate = {rate} }} between them"),
+        });
     }
     Ok(tone(offer)?.latency(millis(offer.params.float("frame_ms"))))
 }
@@ -404,11 +404,11 @@ fn opus_encode(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
     if ![2.5, 5.0, 10.0, 20.0, 40.0, 60.0].contains(&frame_ms) {
         return Err(mismatch("needs a frame_ms that Opus has", "frame_ms 2.5, 5, 10, 20, 40 or 60"));
     }
-    if let Some(Some(MediaType::Audio { rate: Some(rate), .. })) = offer.inputs.first() {
-        if ![8_000, 12_000, 16_000, 24_000, 48_000].contains(rate) {
-            let help = "put { kind = \"audio.resample\", rate = 48000 } between them";
-            return Err(mismatch("takes 8000, 12000, 16000, 24000 or 48000 Hz", help));
-        }
+    if let Some(Some(MediaType::Audio { rate: Some(rate), .. })) = offer.inputs.first()
+        && ![8_000, 12_000, 16_000, 24_000, 48_000].contains(rate)
+    {
+        let help = "put { kind = \"audio.resample\", rate = 48000 } between them";
+        return Err(mismatch("takes 8000, 12000, 16000, 24000 or 48000 Hz", help));
     }
     Ok(Negotiated::default().latency(millis(6.5 + (frame_ms - 10.0).max(0.0))))
 }

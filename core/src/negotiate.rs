@@ -137,7 +137,7 @@ impl Order {
             let message = format!("{} {}", this.name, why.takes);
             return Diagnostic::error(message).at(this.place, "").help(why.help.as_str());
         };
-        let (from, to) = (net.from_name(link), net.input_name(link.to));
+        let (from, to) = (net.sender_name(link), net.receiver_name(link.to));
         Diagnostic::error(format!("{} cannot take what {} gives", this.name, first(&from)))
             .at(link.place.from, format!("{from} gives {}", link.media))
             .at(link.place.to, format!("{to} {}", why.takes))
@@ -189,7 +189,7 @@ fn mismatch(
     takes: MediaType,
     registry: &Registry,
 ) -> Diagnostic {
-    let (from, to) = (net.from_name(link), net.input_name(link.to));
+    let (from, to) = (net.sender_name(link), net.receiver_name(link.to));
     let message = if gives.same_family(&takes) {
         format!("{} cannot take what {} gives", first(&to), first(&from))
     } else {

@@ -108,11 +108,6 @@ pub(crate) struct Open {
 }
 
 impl Net {
-    /// What output `from` declares to carry.
-    pub(crate) fn declared_output(&self, from: (usize, usize)) -> MediaType {
-        self.nodes[from.0].spec.outputs[from.1].media
-    }
-
     /// What input `to` declares to take.
     pub(crate) fn declared_input(&self, to: (usize, usize)) -> MediaType {
         self.nodes[to.0].spec.inputs[to.1].media
@@ -125,7 +120,7 @@ impl Net {
     }
 
     /// "cam.out", or "bobs.audio" where it is a member's.
-    pub(crate) fn from_name(&self, link: &NetLink) -> String {
+    pub(crate) fn sender_name(&self, link: &NetLink) -> String {
         match link.member {
             Some(template) => {
                 let port = self.nodes[link.from.0].spec.outputs[link.from.1].name;
@@ -136,7 +131,7 @@ impl Net {
     }
 
     /// "speaker.in"
-    pub(crate) fn input_name(&self, to: (usize, usize)) -> String {
+    pub(crate) fn receiver_name(&self, to: (usize, usize)) -> String {
         let node = &self.nodes[to.0];
         format!("{}.{}", node.name, node.spec.inputs[to.1].name)
     }
