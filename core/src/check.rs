@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Place, Sources};
 use crate::negotiate::Order;
 use crate::net::{Net, NetLink};
 use crate::registry::Registry;
@@ -11,7 +11,7 @@ use crate::suggest;
 impl Net {
     /// Decides which of the marked links close loops, and says which unmarked
     /// ones do.
-    pub(crate) fn find_loops(&mut self, found: &mut Vec<Diagnostic>) {
+    pub(crate) fn find_loops(&mut self, sources: &Sources, found: &mut Vec<Diagnostic>) {
         for link in self.links.iter().filter(|link| link.from.0 == link.to.0) {
             let name = &self.nodes[link.to.0].name;
             let message = format!("{name} is linked to itself");
@@ -55,10 +55,11 @@ impl Net {
                 let LinkEnds { from, to, place } = self.ends(&self.links[*index]);
                 problem = problem.at(place, format!("{from} feeds {to}"));
             }
-            let back = self.ends(&self.links[cycle[cycle.len() - 1]]);
+            let back = self.links[cycle[cycle.len() - 1]].place;
             let help = format!(
                 "take one of these links out, or mark the one that may bring old frames back: {{ path = \"{} -> {}\", loop = true }}",
-                back.from, back.to
+                sources.text(back.from),
+                sources.text(back.to)
             );
             found.push(problem.help(help));
         }
@@ -154,7 +155,7 @@ impl Net {
             }
             into.insert(link.to, link);
             let outside = self.nodes[link.to.0].template.is_none();
-            if let Some(template) = link.template.filter(|_| outside) {
+            if let Some(template) = link.template.filter(|_| outside && !self.is_misplaced(link)) {
                 let template = &self.templates[template];
                 let message =
                     format!("{to} takes one link, but one for every {} leads to it", template.group);
@@ -168,9 +169,7 @@ impl Net {
             }
         }
         for link in &self.links {
-            let inside = |node: usize| self.nodes[node].template.is_some();
-            if link.template.is_some() && link.member.is_none() && !inside(link.from.0) && !inside(link.to.0)
-            {
+            if self.is_misplaced(link) {
                 let message = "this link has no end in the template";
                 let problem = Diagnostic::error(message).at(link.place.from, "").at(link.place.to, "");
                 found.push(
@@ -179,6 +178,12 @@ impl Net {
             }
         }
         self.check_nodes(found);
+    }
+
+    /// Whether a link stands in a template with which it has nothing to do.
+    fn is_misplaced(&self, link: &NetLink) -> bool {
+        let inside = |node: usize| self.nodes[node].template.is_some();
+        link.template.is_some() && link.member.is_none() && !inside(link.from.0) && !inside(link.to.0)
     }
 
     fn check_nodes(&self, found: &mut Vec<Diagnostic>) {
@@ -192,6 +197,7 @@ impl Net {
         {
             found.push(
                 Diagnostic::error("the graph has no nodes")
+                    .at(Place::default(), "")
                     .help("name them under [nodes], for example tone = { kind = \"test.tone\" }"),
             );
         }

@@ -132,6 +132,11 @@ impl Sources {
         self.files.get(file as usize).map_or("", |source| &source.label)
     }
 
+    /// The whole text of a file.
+    pub(crate) fn whole(&self, file: u32) -> &str {
+        self.files.get(file as usize).map_or("", |source| &source.text)
+    }
+
     /// The text at `place`. \[control\]
     #[must_use]
     pub fn text(&self, place: Place) -> &str {

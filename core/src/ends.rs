@@ -66,8 +66,8 @@ impl Expander<'_> {
             let froms = self.end(names, from, Side::From, pair > 0, unknown);
             let tos = self.end(names, to, Side::To, pair + 1 < last, unknown);
             let (Some(froms), Some(tos)) = (froms, tos) else {
-                self.touch(names, from);
-                self.touch(names, to);
+                self.touch(names, &from.node.it);
+                self.touch(names, &to.node.it);
                 continue;
             };
             let member = match names.get(&from.node.it) {
@@ -154,7 +154,11 @@ impl Expander<'_> {
                 self.what(entry),
                 if side == Side::From { "outputs" } else { "inputs" }
             );
-            self.found.push(Diagnostic::error(message).at(decl.place, note));
+            let help = match side {
+                Side::From => format!("a chain can end at {name}, but not go on from there"),
+                Side::To => format!("a chain can begin at {name}, but not lead there"),
+            };
+            self.found.push(Diagnostic::error(message).at(decl.place, note).help(help));
             return None;
         }
         Some(mine)
@@ -226,9 +230,9 @@ impl Expander<'_> {
         }
     }
 
-    /// Remembers that a link of the nodes behind `decl` is broken.
-    fn touch(&mut self, names: &Names, decl: &EndDecl) {
-        match names.get(&decl.node.it) {
+    /// Remembers that a link of the nodes behind `name` is broken.
+    pub(crate) fn touch(&mut self, names: &Names, name: &str) {
+        match names.get(name) {
             Some(Entry::Node(node)) => self.net.nodes[*node].touched = true,
             Some(Entry::Part { inputs, outputs, .. }) => {
                 for candidate in inputs.iter().chain(outputs) {
@@ -254,6 +258,10 @@ impl Expander<'_> {
             }
             if self.may_search() {
                 found = found.help(suggest::names(name, "nodes", known.iter().copied()));
+                // The one that was meant lacks this link.
+                if let Some(meant) = suggest::meant(name, known.iter().copied()) {
+                    self.touch(names, meant);
+                }
             }
             self.found.push(found);
         }
@@ -275,7 +283,7 @@ impl Expander<'_> {
                     let spec = self.net.nodes[*node].spec;
                     (inputs(spec, *node), outputs(spec, *node, None))
                 }
-                Some(Entry::Part { inputs, outputs, .. }) => (inputs.clone(), outputs.clone()),
+                Some(Entry::Part { inputs, outputs, broken: false }) => (inputs.clone(), outputs.clone()),
                 Some(_) => {
                     broken = true;
                     continue;
@@ -305,6 +313,7 @@ impl Expander<'_> {
                 }
                 (some, more) => {
                     broken = true;
+                    self.touch(names, &end.node.it);
                     let known = some.iter().chain(more);
                     let known: Vec<_> = known.map(|c| format!("{}.{}", end.node.it, c.name)).collect();
                     let message = format!("which port of {} does {} stand for?", end.node.it, name.it);
@@ -368,6 +377,12 @@ impl Expander<'_> {
     /// Says that the ports of a link are not clear.
     fn undecided(&mut self, loose: &Loose) {
         let (Loose { from, to, names, link }, net) = (loose, &self.net);
+        let ends: Vec<_> = from.iter().chain(to).map(|candidate| candidate.node).collect();
+        if from.iter().any(|candidate| net.nodes[candidate.node].touched) {
+            // What comes to it is not clear either, which is told.
+            ends.into_iter().for_each(|node| self.net.nodes[node].touched = true);
+            return;
+        }
         let pairs = from.iter().flat_map(|a| to.iter().map(move |b| (a, b)));
         let gives = |candidate: &Candidate| net.nodes[candidate.node].outputs[candidate.port];
         let takes = |candidate: &Candidate| net.declared_input((candidate.node, candidate.port));
@@ -386,10 +401,11 @@ impl Expander<'_> {
         };
         let mut found = found.at(link.place.from, froms).at(link.place.to, tos);
         if fit == 0 {
-            if let ([from], Some(to)) = (from.as_slice(), to.first())
-                && let Some(kinds) = suggest::converters(&gives(from), &takes(to), self.registry)
-            {
-                found = found.help(between(&kinds));
+            let pairs = from.iter().flat_map(|a| to.iter().map(move |b| (a, b)));
+            let ways = pairs
+                .filter_map(|(a, b)| Some((suggest::converters(&gives(a), &takes(b), self.registry)?, b)));
+            if let Some((kinds, to)) = ways.min_by_key(|(kinds, _)| kinds.len()) {
+                found = found.help(format!("for {}.{}, {}", names.1, to.name, between(&kinds)));
             }
         } else {
             let from = from.first().map_or("", |candidate| &candidate.name);
@@ -397,9 +413,7 @@ impl Expander<'_> {
             found = found.help(format!("say which, for example \"{}.{from} -> {}.{to}\"", names.0, names.1));
         }
         self.found.push(found);
-        for node in from.iter().chain(to).map(|candidate| candidate.node) {
-            self.net.nodes[node].touched = true;
-        }
+        ends.into_iter().for_each(|node| self.net.nodes[node].touched = true);
     }
 
     /// Links the inputs of templates' parts to the outputs of the hub that they
@@ -451,22 +465,24 @@ impl Expander<'_> {
                 });
                 continue;
             }
-            let (message, note) = match fitting.as_slice() {
-                [] => ("nothing that {group} has fits", "cannot take what any of them carries"),
-                _ => ("several outputs of a {group} fit", "which of them is it to take?"),
+            let part = format!("{}.{}", open.part, open.to.name);
+            let (message, note, help) = if fitting.is_empty() {
+                let takes = self.net.declared_input(to);
+                let help = all.iter().find_map(|candidate| {
+                    let kinds = suggest::converters(&gives(candidate), &takes, self.registry)?;
+                    Some(format!("inside the part, {}", between(&kinds)))
+                });
+                let message = format!("nothing that a {group} has fits {part}");
+                (message, "takes none of these", help.unwrap_or_default())
+            } else {
+                let first = all.first().map_or("", |candidate| &candidate.name);
+                let help = format!("say which: links = [\"{member}.{first} -> {part}\"]");
+                (format!("several outputs of a {group} fit {part}"), "could take each of these", help)
             };
-            let message = format!(
-                "{} {}.{}",
-                message.replace("{group}", &format!("a {group}")).replace("a a ", "a "),
-                open.part,
-                open.to.name
-            );
             let each = |c: &Candidate| format!("{member}.{} carries {}", c.name, gives(c));
-            let first = all.first().map_or("", |candidate| &candidate.name);
-            let help = format!("say it: links = [\"{member}.{first} -> {}.{}\"]", open.part, open.to.name);
             let found = Diagnostic::error(message)
                 .at(template.place, all.iter().map(each).collect::<Vec<_>>().join("; "))
-                .at(open.place, format!("{}.{} {note}", open.part, open.to.name))
+                .at(open.place, format!("{part} {note}"))
                 .help(help);
             self.found.push(found);
             self.net.nodes[to.0].touched = true;

@@ -1,7 +1,8 @@
 //! Expansion: parameters take their values, alternatives are chosen, parts
 //! become the nodes and links they hold. What comes out is a `Net`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -77,7 +78,10 @@ impl<'a> Expander<'a> {
         let bytes = match (self.options.read)(path) {
             Ok(bytes) => bytes,
             Err(error) => {
-                let message = format!("cannot read {}: {error}", path.display());
+                let message = match error.kind() {
+                    io::ErrorKind::NotFound => format!("there is no file {}", path.display()),
+                    _ => format!("cannot read {}: {error}", path.display()),
+                };
                 self.found.push(Diagnostic::error(message).help("give the path of a graph file"));
                 return None;
             }
@@ -100,7 +104,11 @@ impl<'a> Expander<'a> {
             trail: vec![path],
         };
         scope.values = self.graph_values(&loaded);
-        self.file(&scope);
+        let names = self.file(&scope);
+        if let Some(ports) = &loaded.parsed.ports {
+            // Nothing is linked to them, since that is for those who use it.
+            self.part_ports(&names, &ports.it, true);
+        }
         self.unused_overrides();
         Some((loaded, scope.values))
     }
@@ -169,10 +177,30 @@ impl<'a> Expander<'a> {
             self.link(&names, link, scope.template, &mut unknown);
         }
         self.unknown_nodes(&names, unknown);
+        let broken = &loaded.parsed.broken_links;
+        let words = broken.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        words.filter(|word| !word.is_empty()).for_each(|word| self.touch(&names, word));
         for decl in &loaded.parsed.templates {
             self.template(scope, decl, &names);
         }
+        self.unused_params(&loaded);
         names
+    }
+
+    /// Says which parameters of a file nothing in it uses.
+    fn unused_params(&mut self, loaded: &Loaded) {
+        if loaded.parsed.params.is_empty() {
+            return;
+        }
+        let text = self.sources.whole(loaded.file);
+        let used: HashSet<_> =
+            text.split("${").skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name)).collect();
+        for param in loaded.parsed.params.iter().filter(|param| !used.contains(param.name.it.as_str())) {
+            let name = &param.name.it;
+            let found =
+                Diagnostic::warning(format!("nothing uses the parameter {name}")).at(param.name.place, "");
+            self.found.push(found.help(format!("a node uses it as \"${{{name}}}\"")));
+        }
     }
 
     fn node(&mut self, scope: &Scope, decl: &NodeDecl) -> Entry {
@@ -299,10 +327,12 @@ impl<'a> Expander<'a> {
         let spec = self.spec(&name, kind.whole())?;
         self.note_address(address, spec.params.iter().map(|param| param.name.to_owned()));
         let mut given = Vec::new();
+        let mut given_at = Vec::new();
         let mut fills = Vec::new();
         let mut unsure = false;
         for (key, item) in &chosen.params {
             let Some(param) = self.known_param(spec, key) else { continue };
+            given_at.push((param.name, item.place));
             // What --set gives is looked at in its place.
             if self.is_overridden(address, param.name) {
                 continue;
@@ -347,6 +377,7 @@ impl<'a> Expander<'a> {
             template: scope.template,
             spec,
             params,
+            given_at,
             fills,
             lane,
             on_fault: on_fault.unwrap_or_default(),
@@ -386,7 +417,7 @@ impl<'a> Expander<'a> {
         let word = self.plain_text(scope, text, "on_fault")?;
         let Some(on_fault) = OnFault::WORDS.iter().find(|(known, _)| *known == word).map(|(_, it)| *it)
         else {
-            let help = suggest::names(&word, "what may be done", known);
+            let help = suggest::names(&word, "what it may be", known);
             let message = format!("on_fault cannot be \"{word}\"");
             self.found.push(Diagnostic::error(message).at(text.whole(), "").help(help));
             return None;
@@ -459,11 +490,12 @@ impl<'a> Expander<'a> {
         let loaded = match (self.options.read)(path) {
             Ok(bytes) => self.parse(path, &bytes),
             Err(error) => {
-                let looked = format!(
-                    "paths of parts start from the folder of the file that names them: {}",
-                    path.display()
-                );
-                let message = format!("cannot read part {named}: {error}");
+                let looked =
+                    format!("looked for {}, from the folder of the file that names it", path.display());
+                let message = match error.kind() {
+                    io::ErrorKind::NotFound => format!("there is no part {named}"),
+                    _ => format!("cannot read part {named}: {error}"),
+                };
                 self.found.push(Diagnostic::error(message).at(place, "").help(looked));
                 return None;
             }

@@ -238,7 +238,7 @@ impl Graph {
         let Expander { sources, mut found, mut net, .. } = expander;
         let sources = Arc::new(sources);
         let Some((loaded, values)) = expanded else { return Err(Diagnostics::new(found, sources)) };
-        net.find_loops(&mut found);
+        net.find_loops(&sources, &mut found);
         Order::of(&net).negotiate(&mut net, &[], Some((&mut found, registry)));
         net.check_links(registry, &mut found);
         let budget = loaded.parsed.budget.as_ref();
@@ -423,6 +423,7 @@ impl Graph {
                 template,
                 spec: node.spec,
                 params: node.params.clone(),
+                given_at: Vec::new(),
                 fills: fills
                     .iter()
                     .filter(|fill| fill.node == index)

@@ -34,6 +34,8 @@ pub struct GraphFile {
     pub(crate) ports: Option<At<Vec<PortDecl>>>,
     /// Parameters that are declared, but not as they must be.
     pub(crate) broken_params: Vec<String>,
+    /// What stands in links that are no chains of arrows.
+    pub(crate) broken_links: String,
     /// Whether something was wrong with the file's form.
     pub(crate) broken: bool,
 }
@@ -163,6 +165,11 @@ impl GraphFile {
             return None;
         }
         let mut parsed = Self { about: leading_comment(text), ..Self::default() };
+        // What is missing altogether is missed where the comments end.
+        let is_first = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+        let first =
+            text.split_inclusive('\n').take_while(|line| !is_first(line)).map(str::len).sum::<usize>();
+        let start = Place { file, start: first as u32, end: first as u32 };
         Reader { found }.file(start, table, &mut parsed);
         parsed.broken = found.len() > before;
         Some(parsed)
@@ -293,8 +300,8 @@ impl Reader<'_> {
         let known = words.iter().map(|(word, _)| *word);
         let value = words.iter().find(|(word, _)| *word == text.text).map(|(_, value)| *value);
         if value.is_none() {
-            let message = format!("\"{}\" is no {name}", shorten(&text.text));
-            self.error(message, place, "", suggest::names(&text.text, name, known));
+            let message = format!("{name} cannot be \"{}\"", shorten(&text.text));
+            self.error(message, place, "", suggest::names(&text.text, "what it may be", known));
         }
         value
     }
@@ -310,7 +317,7 @@ impl Reader<'_> {
                     let ms = self.whole("budget_ms", 1, 60_000, &item);
                     parsed.budget = ms.map(|ms| At::new(place, Duration::from_millis(ms.unsigned_abs())));
                 }
-                "links" => parsed.links = self.links(item),
+                "links" => parsed.links = self.links(item, &mut parsed.broken_links),
                 "params" => {
                     for (name, item) in self.table("params", item).unwrap_or_default() {
                         let text = name.it.clone();
@@ -326,7 +333,10 @@ impl Reader<'_> {
                 }
                 "each" => {
                     let each = self.table("each", item).unwrap_or_default();
-                    parsed.templates = each.into_iter().filter_map(|(n, e)| self.template(n, e)).collect();
+                    parsed.templates = each
+                        .into_iter()
+                        .filter_map(|(name, each)| self.template(name, each, &mut parsed.broken_links))
+                        .collect();
                 }
                 "ports" => parsed.ports = Some(At::new(key.place, self.ports(item))),
                 _ => self.unknown(&key, "here", &keys),
@@ -533,7 +543,7 @@ impl Reader<'_> {
         Some(Alternative { place, what, when, lane, on_fault, params })
     }
 
-    fn links(&mut self, item: At<Item>) -> Vec<LinkDecl> {
+    fn links(&mut self, item: At<Item>, broken: &mut String) -> Vec<LinkDecl> {
         let place = item.place;
         let mut list = self.list("links", "[\"mic -> gain -> speaker\"]", item).unwrap_or_default();
         if list.len() > MAX_LINKS {
@@ -541,10 +551,10 @@ impl Reader<'_> {
             self.error(message, place, "", "");
             list.clear();
         }
-        list.into_iter().filter_map(|item| self.link(item)).collect()
+        list.into_iter().filter_map(|item| self.link(item, broken)).collect()
     }
 
-    fn link(&mut self, item: At<Item>) -> Option<LinkDecl> {
+    fn link(&mut self, item: At<Item>, broken: &mut String) -> Option<LinkDecl> {
         let mut link = LinkDecl { ends: Vec::new(), capacity: None, overflow: Overflow::Wait, is_loop: None };
         let whole = item.place;
         let mut path = None;
@@ -575,7 +585,12 @@ impl Reader<'_> {
             self.error("this link has no path", whole, "", help);
             return None;
         };
-        link.ends = self.chain(&path)?;
+        let Some(ends) = self.chain(&path) else {
+            broken.push_str(&path.text);
+            broken.push('\n');
+            return None;
+        };
+        link.ends = ends;
         Some(link)
     }
 
@@ -637,7 +652,7 @@ impl Reader<'_> {
         Some(EndDecl { place, node, port })
     }
 
-    fn template(&mut self, name: At<String>, item: At<Item>) -> Option<TemplateDecl> {
+    fn template(&mut self, name: At<String>, item: At<Item>, broken: &mut String) -> Option<TemplateDecl> {
         let named = check_name("a template", &name, self.found);
         let example = "of = \"room.participant\"";
         let (mut of, mut parts, mut links) = (None, Vec::new(), None);
@@ -652,7 +667,7 @@ impl Reader<'_> {
                         parts.extend(part);
                     }
                 }
-                "links" => links = Some(self.links(item)),
+                "links" => links = Some(self.links(item, broken)),
                 _ => self.unknown(&key, "in a template", &["of", "parts", "links"]),
             }
         }

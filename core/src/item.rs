@@ -175,11 +175,19 @@ fn syntax_error(message: &str, rest: &str, place: Place) -> Diagnostic {
         {
             found("a value is missing here").help("give one, or take the line out")
         }
-        m if m.contains("must be quoted") && !rest.is_empty() => {
-            found("text must be quoted here").help(quoted)
+        m if m.contains("must be quoted") && rest.is_empty() => {
+            found("the file ends where a value should be")
         }
-        m if m.contains("must be quoted") => found("the file ends where a value should be"),
+        m if m.contains("must be quoted") || m.contains("invalid boolean") => {
+            found("text must stand in quotes here").help(quoted)
+        }
         m if m.contains("invalid basic string") => found("this text has no closing quote").help(quoted),
+        m if m.starts_with("missing assignment") || m.starts_with("key with no value") => {
+            found("a = is missing here").help("after a name come = and its value: name = value")
+        }
+        m if m.starts_with("missing comma") => found("a comma is missing here"),
+        m if m.starts_with("unclosed array") => found("a list is not closed: a ] is missing"),
+        m if m.starts_with("unclosed inline table") => found("a table is not closed: a } is missing"),
         m if m.contains("string") => found(&format!("this is not TOML: {m}")).help(quoted),
         m => found(&format!("this is not TOML: {m}")),
     }

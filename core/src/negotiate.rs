@@ -102,6 +102,9 @@ impl Order {
         }
         let mut outputs: Vec<_> = spec.outputs.iter().map(|port| port.media).collect();
         let this = &net.nodes[node];
+        if registry.is_some() && found.is_empty() && !this.unsure && !this.touched {
+            found.extend(self.refused_alone(net, node, &inputs));
+        }
         if !this.unsure {
             match spec.negotiated(&Offer { params: &this.params, inputs: &inputs }) {
                 Ok(answer) => {
@@ -122,10 +125,35 @@ impl Order {
         found
     }
 
+    /// Of several links into one port, those that are refused by themselves,
+    /// though what they have in common is not.
+    fn refused_alone(&self, net: &Net, node: usize, inputs: &[Option<MediaType>]) -> Vec<Diagnostic> {
+        let this = &net.nodes[node];
+        let into = self.into[node].iter().map(|index| &net.links[*index]);
+        let differs = into.filter(|link| inputs[link.to.1] != Some(link.media));
+        let refused = differs.filter_map(|link| {
+            let mut alone = inputs.to_vec();
+            alone[link.to.1] = Some(link.media);
+            let why = this.spec.negotiated(&Offer { params: &this.params, inputs: &alone }).err()?;
+            (why.port == link.to.1).then(|| refusal(net, link, &why))
+        });
+        refused.collect()
+    }
+
     /// Says why a node refuses what comes to it.
     fn refusal(&self, net: &Net, node: usize, why: &Mismatch, inputs: &[Option<MediaType>]) -> Diagnostic {
         let this = &net.nodes[node];
         let port = why.port.min(this.spec.inputs.len().saturating_sub(1));
+        let anything: Vec<_> =
+            inputs.iter().zip(this.spec.inputs).map(|(input, port)| input.map(|_| port.media)).collect();
+        if this.spec.negotiated(&Offer { params: &this.params, inputs: &anything }).is_err() {
+            // Its parameters are to blame, whatever comes.
+            let words: Vec<_> = why.takes.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+            let place = this.given_at.iter().find(|(name, _)| words.contains(name)).map(|(_, place)| *place);
+            return Diagnostic::error(format!("{} {}", this.name, why.takes))
+                .at(place.unwrap_or(this.place), "")
+                .help(why.help.as_str());
+        }
         // Of several links into the port, the one that is refused by itself.
         let refused = |link: &&NetLink| {
             let mut alone = inputs.to_vec();
@@ -137,11 +165,7 @@ impl Order {
             let message = format!("{} {}", this.name, why.takes);
             return Diagnostic::error(message).at(this.place, "").help(why.help.as_str());
         };
-        let (from, to) = (net.sender_name(link), net.receiver_name(link.to));
-        Diagnostic::error(format!("{} cannot take what {} gives", this.name, first(&from)))
-            .at(link.place.from, format!("{from} gives {}", link.media))
-            .at(link.place.to, format!("{to} {}", why.takes))
-            .help(why.help.as_str())
+        refusal(net, link, why)
     }
 
     /// Whether input `to` and what follows it can take `media`.
@@ -179,6 +203,15 @@ impl Order {
         }
         true
     }
+}
+
+/// Says why the node at the end of `link` refuses what comes along it.
+fn refusal(net: &Net, link: &NetLink, why: &Mismatch) -> Diagnostic {
+    let (from, to) = (net.sender_name(link), net.receiver_name(link.to));
+    Diagnostic::error(format!("{} cannot take what {} gives", first(&to), first(&from)))
+        .at(link.place.from, format!("{from} gives {}", link.media))
+        .at(link.place.to, format!("{to} {}", why.takes))
+        .help(why.help.as_str())
 }
 
 /// Says that a link's ends do not fit.

@@ -35,6 +35,8 @@ pub(crate) struct NetNode {
     pub(crate) template: Option<usize>,
     pub(crate) spec: &'static NodeSpec,
     pub(crate) params: Params,
+    /// Where the file gives its parameters.
+    pub(crate) given_at: Vec<(&'static str, Place)>,
     /// Parameters that hold the member's name, and the text around it.
     pub(crate) fills: Vec<(&'static str, Vec<String>)>,
     pub(crate) lane: Option<Arc<str>>,

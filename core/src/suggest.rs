@@ -9,13 +9,20 @@ pub(crate) fn meant<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -
     let bare = |name: &str| name.to_lowercase().replace('-', "_");
     let given = bare(given);
     let far = |name: &str| strsim::damerau_levenshtein(&given, &bare(name));
-    let near =
-        |name: &&str| far(name) <= 1 + given.chars().count().min(24) / 4 && far(name) < given.chars().count();
-    // Long names are cut off: the distance takes the product of the lengths.
-    if given.chars().count() > 100 {
+    let length = given.chars().count();
+    // Long names are left alone: the distance takes the product of the lengths.
+    if length > 100 {
         return None;
     }
-    known.into_iter().filter(|name| name.len() <= 100).filter(near).min_by_key(|name| far(name))
+    let near = |name: &&str| far(name) <= (length / 4).clamp(1, 6) && far(name) < length;
+    // One begins like the other: `bitrate` for `bitrate_kbps`.
+    let begins = |name: &&str| {
+        let name = bare(name);
+        given.len().min(name.len()) >= 2 && (given.starts_with(&name) || name.starts_with(&given))
+    };
+    let known: Vec<_> = known.into_iter().filter(|name| name.len() <= 100).collect();
+    let closest = known.iter().copied().filter(near).min_by_key(|name| far(name));
+    closest.or_else(|| known.iter().copied().find(begins))
 }
 
 /// Advice for an unknown name: the one that was meant, and what there is.
@@ -48,12 +55,21 @@ pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 pub(crate) fn kinds(given: &str, registry: &Registry) -> String {
     let all: Vec<_> = registry.iter().map(|spec| spec.kind).collect();
     let job = |kind: &str| kind.split('.').next().unwrap_or_default().to_owned();
-    // By its last word alone, where the job is wrong or missing.
     let what = given.rsplit('.').next().unwrap_or(given);
-    let guess = meant(given, all.iter().copied()).or_else(|| {
+    let guess = meant(given, all.iter().copied());
+    if guess.is_none() && what.len() >= 3 {
+        // What it is may be right where its job is wrong or missing.
         let last = |kind: &str| kind.rsplit('.').next().unwrap_or_default().to_owned();
-        all.iter().copied().find(|kind| last(kind) == what)
-    });
+        let mut alike: Vec<_> = all.iter().copied().filter(|kind| last(kind) == what).collect();
+        if alike.is_empty() {
+            alike =
+                all.iter().copied().filter(|kind| last(kind).split('_').any(|word| word == what)).collect();
+        }
+        if !alike.is_empty() {
+            let alike: Vec<_> = alike.iter().map(|kind| format!("\"{kind}\"")).collect();
+            return format!("did you mean {}?", alike.join(" or "));
+        }
+    }
     let same_job: Vec<_> = all.iter().copied().filter(|kind| job(kind) == job(given)).collect();
     let there = if same_job.is_empty() {
         let mut jobs: Vec<_> = all.iter().map(|kind| job(kind)).collect();
