@@ -1,15 +1,23 @@
 //! `Graph`: nodes and links after checking: types agree, parameters are in
 //! range. Made by `Graph::load` from a graph file.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cell::OnFault;
-use crate::diagnostic::{Place, Sources};
+use crate::diagnostic::{Diagnostics, Place, Sources};
+use crate::expand::Expander;
+use crate::graph_file::MAX_BYTES;
+use crate::item::At;
 use crate::link::Overflow;
 use crate::media_type::MediaType;
+use crate::negotiate::{Known, Order};
+use crate::net::{Net, NetLink, NetNode, NetTemplate};
 use crate::param::{Params, Value};
-use crate::registry::NodeSpec;
+use crate::registry::{NodeSpec, Registry};
+use crate::scope::Given;
 
 /// A checked graph.
 #[derive(Clone, Debug, Default)]
@@ -24,15 +32,48 @@ pub struct Graph {
     pub budget: Option<Duration>,
     /// The parameters that the file declares, in the file's order.
     pub params: Vec<GraphParam>,
-    /// The nodes, by name; those of parts have names such as "remote/jitter".
+    /// The nodes, in the file's order; those of parts have names such as "remote/jitter".
     pub nodes: Vec<GraphNode>,
     /// The links, in the file's order.
     pub links: Vec<GraphLink>,
-    /// What is made for each member of a group, by name.
+    /// What is made for each member of a group.
     pub templates: Vec<Template>,
     /// The text of every file that was read, so that later findings can still
     /// point at their lines.
     pub sources: Arc<Sources>,
+    /// The kinds it was checked with.
+    pub(crate) registry: Registry,
+    /// What is known of outputs since nodes were made.
+    pub(crate) known: Known,
+    /// Where the file gives the budget.
+    pub(crate) budget_place: Place,
+}
+
+/// What a graph is loaded with, beside its file. \[control\]
+pub struct LoadOptions<'a> {
+    /// Parameters given from outside: ("bitrate", "3") for one of the graph's
+    /// own, ("cam.fps", "15") for a node's, ("remote/jitter.max_ms", "80") for
+    /// that of a node in a part. Of two for one parameter the later holds.
+    pub overrides: &'a [(String, String)],
+    /// The environment, for `${env:NAME}`.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Reads a file.
+    pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+}
+
+impl Default for LoadOptions<'_> {
+    /// No overrides, this process's environment, files of the file system.
+    fn default() -> Self {
+        Self { overrides: &[], env: &|name| std::env::var(name).ok(), read: &read }
+    }
+}
+
+/// The bytes of a file, up to what a graph file may have and one more.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    io::Read::read_to_end(&mut io::Read::take(file, MAX_BYTES as u64 + 1), &mut bytes)?;
+    Ok(bytes)
 }
 
 /// A parameter that a graph file declares, and what it is now.
@@ -46,8 +87,8 @@ pub struct GraphParam {
     pub takes: String,
     /// What it is when nothing is given; `None` where something must be.
     pub default: Option<Value>,
-    /// What it is this time.
-    pub value: Value,
+    /// What it is this time, where that is known.
+    pub value: Option<Value>,
     /// What it does, in a sentence.
     pub meaning: String,
 }
@@ -178,6 +219,87 @@ pub(crate) struct Fill {
 }
 
 impl Graph {
+    /// Loads the graph file at `path` and the parts that it names, and checks
+    /// them. Opens no device, socket or codec. With the graph come the warnings.
+    /// \[control\]
+    ///
+    /// # Errors
+    /// All that is wrong, warnings included.
+    pub fn load(
+        path: &Path,
+        registry: &Registry,
+        options: &LoadOptions<'_>,
+    ) -> Result<(Self, Diagnostics), Diagnostics> {
+        let mut expander = Expander::new(registry, options);
+        let expanded = expander.graph(path);
+        if expanded.is_some() {
+            expander.settle();
+        }
+        let Expander { sources, mut found, mut net, .. } = expander;
+        let sources = Arc::new(sources);
+        let Some((loaded, values)) = expanded else { return Err(Diagnostics::new(found, sources)) };
+        net.find_loops(&mut found);
+        Order::of(&net).negotiate(&mut net, &[], Some((&mut found, registry)));
+        net.check_links(registry, &mut found);
+        let budget = loaded.parsed.budget.as_ref();
+        let certain = !Diagnostics::new(found.clone(), Arc::clone(&sources)).has_errors();
+        if let Some(At { it, place }) = budget.filter(|_| certain) {
+            net.check_budget(*it, *place, &mut found);
+        }
+        let found = Diagnostics::new(found, Arc::clone(&sources));
+        if found.has_errors() {
+            return Err(found);
+        }
+        let params = loaded.parsed.params.iter().map(|decl| {
+            let mut param = decl.describe();
+            if let Some(Given::Value(value)) = values.get(&decl.name.it) {
+                param.value = Some(value.clone());
+            }
+            param
+        });
+        let mut graph = Self {
+            name: path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
+            file: path.display().to_string(),
+            about: loaded.parsed.about.clone(),
+            budget: budget.map(|budget| budget.it),
+            params: params.collect(),
+            sources,
+            registry: registry.clone(),
+            budget_place: budget.map_or_else(Place::default, |budget| budget.place),
+            ..Self::default()
+        };
+        graph.take(net);
+        Ok((graph, found))
+    }
+
+    /// Lets types flow again from `node`, whose outputs turned out to carry
+    /// `outputs` when it was made (an entry a port, `None` where nothing new is
+    /// known). If that does not fit, the graph stays as it was. \[control\]
+    ///
+    /// # Errors
+    /// What no longer fits, with the places of the graph file.
+    pub fn renegotiate(&mut self, node: usize, outputs: &[Option<MediaType>]) -> Result<(), Diagnostics> {
+        if node >= self.nodes.len() || outputs.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let mut known = self.known.clone();
+        known.retain(|(earlier, _)| *earlier != node);
+        known.push((node, outputs.to_vec()));
+        let mut net = self.net();
+        let mut found = Vec::new();
+        Order::of(&net).negotiate(&mut net, &known, Some((&mut found, &self.registry)));
+        if let Some(budget) = self.budget.filter(|_| found.is_empty()) {
+            net.check_budget(budget, self.budget_place, &mut found);
+        }
+        let found = Diagnostics::new(found, Arc::clone(&self.sources));
+        if found.has_errors() {
+            return Err(found);
+        }
+        self.known = known;
+        self.take(net);
+        Ok(())
+    }
+
     /// The index of the node named `name`. \[any\]
     #[must_use]
     pub fn node(&self, name: &str) -> Option<usize> {
@@ -202,6 +324,174 @@ impl Template {
             nodes[fill.node].params.set(fill.param, Value::Text(text.into()));
         }
         nodes
+    }
+}
+
+/// Between a net and a graph: in a net the nodes of templates stand among the
+/// others.
+impl Graph {
+    fn take(&mut self, net: Net) {
+        let Net { nodes, links, templates, .. } = net;
+        // Where each node goes.
+        let mut places = Vec::with_capacity(nodes.len());
+        let mut kept: Vec<Vec<GraphNode>> = templates.iter().map(|_| Vec::new()).collect();
+        let mut outer = Vec::new();
+        let mut fills: Vec<Vec<Fill>> = templates.iter().map(|_| Vec::new()).collect();
+        for node in nodes {
+            let (list, begin) = match node.template {
+                Some(template) => {
+                    let index = kept[template].len();
+                    fills[template].extend(node.fills.iter().map(|(param, pieces)| Fill {
+                        node: index,
+                        param,
+                        is_path:
+                            node.spec.param(param).is_some_and(|spec| spec.kind == crate::ParamKind::Path),
+                        pieces: pieces.clone(),
+                    }));
+                    (&mut kept[template], templates[template].name.len() + 1)
+                }
+                None => (&mut outer, 0),
+            };
+            places.push((node.template, list.len()));
+            list.push(GraphNode {
+                name: node.name[begin..].into(),
+                spec: node.spec,
+                params: node.params,
+                lane: node.lane,
+                on_fault: node.on_fault,
+                inputs: node.inputs,
+                outputs: node.outputs,
+                latency: node.latency,
+                place: node.place,
+            });
+        }
+        let mut inner: Vec<Vec<TemplateLink>> = templates.iter().map(|_| Vec::new()).collect();
+        let mut outer_links = Vec::new();
+        for link in links {
+            let NetLink { capacity, overflow, is_loop, media, place, .. } = link;
+            let end = |(node, port): (usize, usize)| match places[node] {
+                (Some(_), node) => End::Inside { node, port },
+                (None, node) => End::Outside { node, port },
+            };
+            match link.template {
+                Some(template) => {
+                    let from = match link.member {
+                        Some(_) => End::Member { port: link.from.1 },
+                        None => end(link.from),
+                    };
+                    let to = end(link.to);
+                    inner[template].push(TemplateLink {
+                        from,
+                        to,
+                        capacity,
+                        overflow,
+                        is_loop,
+                        media,
+                        place,
+                    });
+                }
+                None => {
+                    let from = (places[link.from.0].1, link.from.1);
+                    let to = (places[link.to.0].1, link.to.1);
+                    outer_links.push(GraphLink { from, to, capacity, overflow, is_loop, media, place });
+                }
+            }
+        }
+        self.nodes = outer;
+        self.links = outer_links;
+        let parts = kept.into_iter().zip(inner).zip(fills);
+        self.templates = templates
+            .into_iter()
+            .zip(parts)
+            .map(|(template, ((nodes, links), fills))| Template {
+                name: template.name.into(),
+                hub: places[template.hub].1,
+                group: template.group,
+                nodes,
+                links,
+                place: template.place,
+                fills,
+            })
+            .collect();
+    }
+
+    fn net(&self) -> Net {
+        let mut net = Net::default();
+        let node =
+            |node: &GraphNode, template: Option<usize>, name: String, fills: &[Fill], index: usize| NetNode {
+                name,
+                template,
+                spec: node.spec,
+                params: node.params.clone(),
+                fills: fills
+                    .iter()
+                    .filter(|fill| fill.node == index)
+                    .map(|fill| (fill.param, fill.pieces.clone()))
+                    .collect(),
+                lane: node.lane.clone(),
+                on_fault: node.on_fault,
+                place: node.place,
+                unsure: false,
+                touched: false,
+                inputs: node.inputs.clone(),
+                outputs: node.outputs.clone(),
+                latency: node.latency,
+            };
+        for outer in &self.nodes {
+            net.nodes.push(node(outer, None, outer.name.to_string(), &[], 0));
+        }
+        for link in &self.links {
+            let GraphLink { from, to, capacity, overflow, is_loop, media, place } = *link;
+            let (member, template, mark) = (None, None, None);
+            net.links.push(NetLink {
+                from,
+                to,
+                member,
+                template,
+                capacity,
+                overflow,
+                mark,
+                is_loop,
+                media,
+                place,
+            });
+        }
+        for (index, template) in self.templates.iter().enumerate() {
+            let begin = net.nodes.len();
+            for (at, inner) in template.nodes.iter().enumerate() {
+                let name = format!("{}/{}", template.name, inner.name);
+                net.nodes.push(node(inner, Some(index), name, &template.fills, at));
+            }
+            for link in &template.links {
+                let TemplateLink { from, to, capacity, overflow, is_loop, media, place } = *link;
+                let end = |end: End| match end {
+                    End::Member { port } => (template.hub, port),
+                    End::Inside { node, port } => (begin + node, port),
+                    End::Outside { node, port } => (node, port),
+                };
+                let member = matches!(from, End::Member { .. }).then_some(index);
+                let (from, to, template, mark) = (end(from), end(to), Some(index), None);
+                net.links.push(NetLink {
+                    from,
+                    to,
+                    member,
+                    template,
+                    capacity,
+                    overflow,
+                    mark,
+                    is_loop,
+                    media,
+                    place,
+                });
+            }
+            net.templates.push(NetTemplate {
+                name: template.name.to_string(),
+                hub: template.hub,
+                group: template.group,
+                place: template.place,
+            });
+        }
+        net
     }
 }
 

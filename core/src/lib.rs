@@ -5,26 +5,42 @@
 //! that may block and allocate, \[real-time\] also on a lane, \[any\] anywhere
 //! at all.
 
+mod budget;
 mod cell;
+mod check;
 pub mod clock;
 pub mod context;
 pub mod control;
 pub mod diagnostic;
+mod ends;
 pub mod event;
+mod expand;
 pub mod fault;
 pub mod frame;
 pub mod graph;
+pub mod graph_file;
+#[cfg(test)]
+mod graph_tests;
 pub mod harness;
 pub mod histogram;
+mod item;
 pub mod ledger;
 pub mod link;
 pub mod media_type;
+#[cfg(test)]
+mod mock_kinds;
+mod negotiate;
+mod net;
 pub mod node;
 pub mod param;
 pub mod pool;
 pub mod port;
 pub mod registry;
 pub mod rtp;
+mod scope;
+mod splice;
+mod suggest;
+mod takes;
 pub mod timestamp;
 pub mod waker;
 
@@ -32,11 +48,14 @@ pub use cell::OnFault;
 pub use clock::{Clock, VIRTUAL_START};
 pub use context::Context;
 pub use control::{Control, Through};
-pub use diagnostic::{Place, Sources};
+pub use diagnostic::{Diagnostic, Diagnostics, Label, Place, Severity, Sources};
 pub use event::{Event, EventKind, Key, LeaveReason};
 pub use fault::{Fault, FaultKind, NodeError};
 pub use frame::{AudioFormat, Flags, Format, Frame, Header, Plane, PlaneMut, VideoFormat};
-pub use graph::{End, Graph, GraphLink, GraphNode, GraphParam, LinkPlace, Template, TemplateLink};
+pub use graph::{
+    End, Graph, GraphLink, GraphNode, GraphParam, LinkPlace, LoadOptions, Template, TemplateLink,
+};
+pub use graph_file::GraphFile;
 pub use ledger::{DropReason, NodeId};
 pub use link::{LinkId, Overflow};
 pub use media_type::{Codec, FrameRate, MediaType, Medium, PixelFormat, Size};

@@ -146,7 +146,7 @@ impl NodeSpec {
 }
 
 /// Every kind of node that a graph file may name.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Registry {
     specs: Vec<&'static NodeSpec>,
 }

@@ -1,0 +1,138 @@
+//! `Net`: all nodes and links of a graph on one level, templates included,
+//! while it is being checked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cell::OnFault;
+use crate::diagnostic::Place;
+use crate::graph::LinkPlace;
+use crate::link::Overflow;
+use crate::media_type::MediaType;
+use crate::param::Params;
+use crate::registry::NodeSpec;
+
+/// The most nodes a graph has, those of templates counted once.
+pub(crate) const MAX_NODES: usize = 4_096;
+
+/// All nodes and links of a graph on one level.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Net {
+    pub(crate) nodes: Vec<NetNode>,
+    pub(crate) links: Vec<NetLink>,
+    pub(crate) templates: Vec<NetTemplate>,
+    /// Links for whose ends several ports come into question.
+    pub(crate) loose: Vec<Loose>,
+    /// Inputs of a template's parts that are to be fed by what fits.
+    pub(crate) open: Vec<Open>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NetNode {
+    /// Its name from the outermost graph: "remote/jitter", or
+    /// "bobs/remote_audio/jitter" in the template `bobs`.
+    pub(crate) name: String,
+    pub(crate) template: Option<usize>,
+    pub(crate) spec: &'static NodeSpec,
+    pub(crate) params: Params,
+    /// Parameters that hold the member's name, and the text around it.
+    pub(crate) fills: Vec<(&'static str, Vec<String>)>,
+    pub(crate) lane: Option<Arc<str>>,
+    pub(crate) on_fault: OnFault,
+    pub(crate) place: Place,
+    /// Its parameters are not all known, so nothing is concluded from them.
+    pub(crate) unsure: bool,
+    /// A link to or from it is broken, so nothing is said about links that
+    /// seem to be missing.
+    pub(crate) touched: bool,
+    pub(crate) inputs: Vec<Option<MediaType>>,
+    pub(crate) outputs: Vec<MediaType>,
+    pub(crate) latency: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NetLink {
+    pub(crate) from: (usize, usize),
+    pub(crate) to: (usize, usize),
+    /// The template whose member it comes from, if it does.
+    pub(crate) member: Option<usize>,
+    /// The template in which it is given, if it is.
+    pub(crate) template: Option<usize>,
+    pub(crate) capacity: Option<usize>,
+    pub(crate) overflow: Overflow,
+    /// Where it is marked as closing a loop.
+    pub(crate) mark: Option<Place>,
+    /// Whether it does.
+    pub(crate) is_loop: bool,
+    pub(crate) media: MediaType,
+    pub(crate) place: LinkPlace,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NetTemplate {
+    pub(crate) name: String,
+    pub(crate) hub: usize,
+    pub(crate) group: &'static str,
+    pub(crate) place: Place,
+}
+
+/// A port that comes into question for an end of a link.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Candidate {
+    pub(crate) node: usize,
+    pub(crate) port: usize,
+    /// Its name where the link is given: "in", whatever the inner port of a
+    /// part is called.
+    pub(crate) name: String,
+}
+
+/// A link for whose ends several ports come into question.
+#[derive(Clone, Debug)]
+pub(crate) struct Loose {
+    pub(crate) from: Vec<Candidate>,
+    pub(crate) to: Vec<Candidate>,
+    /// The names of the nodes or parts at its ends.
+    pub(crate) names: (String, String),
+    /// The rest of the link; its ends mean nothing.
+    pub(crate) link: NetLink,
+}
+
+/// An input of a template's part that is to be fed by what fits.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    pub(crate) template: usize,
+    /// The part's name.
+    pub(crate) part: String,
+    pub(crate) to: Candidate,
+    pub(crate) place: Place,
+}
+
+impl Net {
+    /// What input `to` declares to take.
+    pub(crate) fn declared_input(&self, to: (usize, usize)) -> MediaType {
+        self.nodes[to.0].spec.inputs[to.1].media
+    }
+
+    /// "cam.out"
+    pub(crate) fn output_name(&self, from: (usize, usize)) -> String {
+        let node = &self.nodes[from.0];
+        format!("{}.{}", node.name, node.spec.outputs[from.1].name)
+    }
+
+    /// "cam.out", or "bobs.audio" where it is a member's.
+    pub(crate) fn sender_name(&self, link: &NetLink) -> String {
+        match link.member {
+            Some(template) => {
+                let port = self.nodes[link.from.0].spec.outputs[link.from.1].name;
+                format!("{}.{port}", self.templates[template].name)
+            }
+            None => self.output_name(link.from),
+        }
+    }
+
+    /// "speaker.in"
+    pub(crate) fn receiver_name(&self, to: (usize, usize)) -> String {
+        let node = &self.nodes[to.0];
+        format!("{}.{}", node.name, node.spec.inputs[to.1].name)
+    }
+}
