@@ -31,6 +31,7 @@ pub(crate) struct DelayRange {
 
 const BUCKET: Nanos = 500_000;
 const BUCKETS: usize = 4_001; // up to 2 s
+const NEGLIGIBLE: Nanos = 250_000;
 const FORGET: f64 = 0.9993;
 /// When weights have grown by this, all are scaled back.
 const RESCALE: f64 = 1e9;
@@ -101,8 +102,9 @@ impl DelayEstimate {
 
     fn count(&mut self, excess: Nanos) {
         // A bucket holds what is at most its target, so that the target covers
-        // it; the first holds the quickest alone, so that it costs nothing.
-        let bucket = usize::try_from((excess + BUCKET - 1) / BUCKET).unwrap_or(0).min(BUCKETS - 1);
+        // it. What is all but as quick as the quickest is not worth waiting for.
+        let rounded = if excess <= NEGLIGIBLE { 0 } else { (excess + BUCKET - 1) / BUCKET };
+        let bucket = usize::try_from(rounded).unwrap_or(0).min(BUCKETS - 1);
         self.counts[bucket] += self.weight;
         self.top = self.top.max(bucket);
         self.total += self.weight;
