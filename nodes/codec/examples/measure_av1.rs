@@ -1,6 +1,7 @@
 //! Measures AV1 on a clip: quality, size and time per frame, for each setting.
 //!
-//! `cargo run --release -p sidetone-codec --example measure_av1 -- clip.y4m 500`
+//! `cargo run --release -p sidetone-codec --example measure_av1 -- clip.y4m 500`,
+//! and after it the beginning of the lines wanted, such as `"aom 9"`.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("give a .y4m file, 8 bits 4:2:0")?;
     let kbps: i64 = arguments.next().as_deref().unwrap_or("500").parse()?;
+    let wanted = arguments.next().unwrap_or_default();
     let clip = fs::read(&path)?;
     println!(
         "encoder speed threads | kbit/s first-key-bytes | luma dB: mean worst | encode ms: mean worst | decode ms"
@@ -26,6 +28,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("aom", 9, 2),
         ("rav1e", 10, 1),
     ] {
+        if !format!("{encoder} {speed} {threads}").starts_with(&wanted) {
+            continue;
+        }
         measure(
             &clip,
             &[

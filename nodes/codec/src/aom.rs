@@ -11,23 +11,10 @@ use std::ptr;
 use libaom_sys as ffi;
 use sidetone_core::{Frame, Size};
 
-use crate::av1_encode::Refused;
+use crate::av1_encode::{Refused, Settings};
 
 /// Ticks per second of the time stamps: the RTP clock of AV1.
 pub(crate) const TICKS: u32 = 90_000;
-
-/// What an encoder is made from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) size: Size,
-    pub(crate) bitrate_kbps: u32,
-    /// `cpu-used`, 5 to 11.
-    pub(crate) speed: u8,
-    pub(crate) threads: u32,
-    /// Quantizers, 0 (best) to 63.
-    pub(crate) min_q: u32,
-    pub(crate) max_q: u32,
-}
 
 /// One temporal unit, in the encoder's memory until the next call.
 pub(crate) struct Packet<'a> {
@@ -39,7 +26,7 @@ pub(crate) struct Packet<'a> {
 pub(crate) struct Encoder {
     // Boxed, so that it stays where it was when libaom filled it in.
     context: Box<ffi::aom_codec_ctx_t>,
-    config: ffi::aom_codec_enc_cfg_t,
+    config: Box<ffi::aom_codec_enc_cfg_t>,
 }
 
 // SAFETY: libaom's encoder keeps nothing in thread-local storage; a context may
@@ -50,7 +37,7 @@ unsafe impl Send for Encoder {}
 impl Encoder {
     /// An encoder. \[control\]
     pub(crate) fn new(settings: &Settings) -> Result<Self, Refused> {
-        let config = config(settings)?;
+        let config = Box::new(config(settings)?);
         let mut context = Box::new(MaybeUninit::<ffi::aom_codec_ctx_t>::zeroed());
         // SAFETY: the context is writable memory of the right size, the
         // configuration outlives the call (libaom keeps its own copy), and the
@@ -60,7 +47,7 @@ impl Encoder {
             ffi::aom_codec_enc_init_ver(
                 context.as_mut_ptr(),
                 ffi::aom_codec_av1_cx(),
-                &raw const config,
+                &raw const *config,
                 0,
                 ffi::AOM_ENCODER_ABI_VERSION as i32,
             )
@@ -87,7 +74,7 @@ impl Encoder {
         // SAFETY: the context was initialised by `new`, and libaom copies the
         // configuration.
         #[allow(unsafe_code)]
-        check(unsafe { ffi::aom_codec_enc_config_set(&raw mut *self.context, &raw const self.config) })
+        check(unsafe { ffi::aom_codec_enc_config_set(&raw mut *self.context, &raw const *self.config) })
     }
 
     /// Encodes one picture, shown at `pts` for `duration` ticks; `pts` must
@@ -200,7 +187,7 @@ fn config(settings: &Settings) -> Result<ffi::aom_codec_enc_cfg_t, Refused> {
         config.assume_init()
     };
     (config.g_w, config.g_h) = (settings.size.width, settings.size.height);
-    config.g_threads = settings.threads;
+    config.g_threads = settings.threads.into();
     config.g_timebase = ffi::aom_rational { num: 1, den: TICKS as i32 };
     config.g_pass = ffi::AOM_RC_ONE_PASS;
     config.g_lag_in_frames = 0;
@@ -211,8 +198,9 @@ fn config(settings: &Settings) -> Result<ffi::aom_codec_enc_cfg_t, Refused> {
     config.rc_end_usage = ffi::AOM_CBR;
     config.rc_target_bitrate = settings.bitrate_kbps;
     config.rc_dropframe_thresh = 0;
-    config.rc_min_quantizer = settings.min_q;
-    config.rc_max_quantizer = settings.max_q;
+    // Better than 10 is not worth its bits; the worst is for a hard-pressed link.
+    config.rc_min_quantizer = settings.min_q.unwrap_or(10).into();
+    config.rc_max_quantizer = settings.max_q.unwrap_or(60).into();
     config.rc_undershoot_pct = 50;
     config.rc_overshoot_pct = 50;
     // In ms of the bit rate: how far the sizes of frames may run ahead of it.
@@ -224,7 +212,7 @@ fn config(settings: &Settings) -> Result<ffi::aom_codec_enc_cfg_t, Refused> {
 
 fn controls(settings: &Settings) -> impl Iterator<Item = (ffi::aome_enc_control_id, i32)> {
     // Tiles are what threads share out; a tile narrower than 256 gains nothing.
-    let columns = settings.threads.min(settings.size.width / 256).max(1).ilog2();
+    let columns = u32::from(settings.threads).min(settings.size.width / 256).max(1).ilog2();
     let chosen = [
         (ffi::AOME_SET_CPUUSED, i32::from(settings.speed)),
         (ffi::AV1E_SET_TILE_COLUMNS, columns as i32),

@@ -11,14 +11,13 @@
 //! 20000 kbit/s, default 500; may change while running. What the network says
 //! that it carries lowers the rate, never raises it above this. `speed`, 5 to
 //! 11 with aom, 6 to 10 with rav1e, higher is faster; unset means 9 with aom
-//! and 10 with rav1e. `keyframe_every_s`, 0 to 600 s,
-//! default 0: a key frame at the start and on demand only.
-//! `min_keyframe_interval_ms`, 0 to 10000 ms, default 300: demands that come
-//! sooner after a key frame wait this long and are met by one. `threads`, 1 to
-//! 8, default 1; above 1, packets may differ from run to run. `fps`, 1 to 240
-//! frames/s, unset means the input's where known, else 30: what rate control
-//! begins with; it then goes by the pictures' time stamps. `min_q` and `max_q`,
-//! 0 (best) to 63, unset means 10 and 60: the quantizers that rate control may
+//! and 10 with rav1e. `keyframe_every_s`, 0 to 600 s, default 0: a key frame at
+//! the start and on demand only. `min_keyframe_interval_ms`, 0 to 10000 ms,
+//! default 300: demands that come sooner after a key frame wait until then and
+//! are met by one. `threads`, 1 to 8, default 1. `fps`, 1 to 240 frames/s,
+//! unset means the input's where known, else 30: what rate control begins with;
+//! with aom it then goes by the pictures' time stamps. `min_q` and `max_q`, 0
+//! (best) to 63, unset means 10 and 60: the quantizers that rate control may
 //! use (rav1e: times four, unset 0 and 63).
 //!
 //! Latency: none with aom. rav1e holds back four frames (133 ms at 30
@@ -42,10 +41,10 @@ use std::time::Duration;
 use sidetone_core::{
     Codec, Context, Control, DropReason, Fault, FaultKind, Finish, Flags, Frame, MediaType, Mismatch,
     Negotiated, Node, NodeError, NodeSpec, Offer, ParamSpec, Params, Placement, PortSpec, Size, Through,
-    Timestamp,
 };
 
 use crate::aom::{self, TICKS};
+use crate::av1_timing::{Keys, Timeline};
 use crate::rav1e_encoder as rav1e;
 
 /// The kind.
@@ -63,14 +62,8 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
         ParamSpec::int("speed", 9, 5, 11, "Less work (higher) or better pictures (lower).").optional(),
         ParamSpec::int("keyframe_every_s", 0, 0, 600, "Time between key frames; 0: only on demand.")
             .unit("s"),
-        ParamSpec::int(
-            "min_keyframe_interval_ms",
-            300,
-            0,
-            10_000,
-            "The least time from key frame to demanded key frame.",
-        )
-        .unit("ms"),
+        ParamSpec::int("min_keyframe_interval_ms", 300, 0, 10_000, "Time from key frame to demanded one.")
+            .unit("ms"),
         ParamSpec::int("threads", 1, 1, 8, "How many threads encode."),
         ParamSpec::float("fps", 30.0, 1.0, 240.0, "The rate that rate control begins with.")
             .unit("frames/s")
@@ -84,15 +77,26 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     build: &|setup| Ok(Box::new(Av1Encode::new(setup.params, setup.inputs)?)),
 };
 
+/// What an encoder is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) size: Size,
+    pub(crate) bitrate_kbps: u32,
+    pub(crate) speed: u8,
+    pub(crate) threads: u8,
+    /// Frames per second to expect.
+    pub(crate) fps: f64,
+    /// Quantizers, 0 (best) to 63; `None`: the library's own bounds.
+    pub(crate) min_q: Option<u8>,
+    pub(crate) max_q: Option<u8>,
+}
+
 /// Why an encoder's library refused.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) &'static str);
 
 /// The most pixels of a picture.
 pub(crate) const MAX_PIXELS: u32 = 8_192 * 4_320;
-
-/// A gap in time stamps above this is a pause, not a slow frame rate.
-const PAUSE: Duration = Duration::from_secs(1);
 
 fn negotiate(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
     let is_rav1e = offer.params.text("encoder") == "rav1e";
@@ -129,16 +133,12 @@ fn fps(params: &Params, inputs: &[Option<MediaType>]) -> f64 {
 
 struct Av1Encode {
     is_rav1e: bool,
-    speed: u8,
-    threads: u8,
-    fps: f64,
-    min_q: Option<u8>,
-    max_q: Option<u8>,
+    /// Of the encoder at work; `size` is that of the last picture.
+    settings: Settings,
     /// What the graph allows, and what the network last said that it carries.
     ceiling_kbps: u32,
     network_kbps: u32,
-    /// The encoder at work and the size of picture it is for.
-    encoder: Option<(Encoder, Size)>,
+    encoder: Option<Encoder>,
     timeline: Timeline,
     keys: Keys,
 }
@@ -165,67 +165,34 @@ impl Av1Encode {
             return Err(NodeError::Param { name: "min_q", why });
         }
         let fps = fps(params, inputs);
+        let ceiling_kbps = params.int("bitrate_kbps") as u32;
+        let threads = params.int("threads") as u8;
+        let size = Size::new(0, 0);
         Ok(Self {
             is_rav1e,
-            speed,
-            threads: params.int("threads") as u8,
-            fps,
-            min_q,
-            max_q,
-            ceiling_kbps: params.int("bitrate_kbps") as u32,
+            settings: Settings { size, bitrate_kbps: ceiling_kbps, speed, threads, fps, min_q, max_q },
+            ceiling_kbps,
             network_kbps: u32::MAX,
             encoder: None,
             timeline: Timeline::new(fps),
-            keys: Keys {
-                wanted: true,
-                least: params.int("min_keyframe_interval_ms") * i64::from(TICKS) / 1_000,
-                every: params.int("keyframe_every_s") * i64::from(TICKS),
-                last: None,
-            },
+            keys: Keys::new(
+                params.int("min_keyframe_interval_ms") * i64::from(TICKS) / 1_000,
+                params.int("keyframe_every_s") * i64::from(TICKS),
+            ),
         })
     }
 
-    /// What the packets may take now; 20 kbit/s is the least that makes sense.
-    fn bitrate_kbps(&self) -> u32 {
-        self.network_kbps.max(20).min(self.ceiling_kbps)
-    }
-
-    fn encoder(&self, size: Size) -> Result<Encoder, Fault> {
-        let made = if self.is_rav1e {
-            rav1e::Encoder::new(&rav1e::Settings {
-                size,
-                bitrate_kbps: self.ceiling_kbps,
-                speed: self.speed,
-                threads: self.threads.into(),
-                fps: self.fps,
-                min_q: self.min_q.unwrap_or(0) * 4,
-                max_q: self.max_q.map_or(255, |q| q * 4),
-            })
-            .map(Encoder::Rav1e)
-        } else {
-            aom::Encoder::new(&aom::Settings {
-                size,
-                bitrate_kbps: self.bitrate_kbps(),
-                speed: self.speed,
-                threads: self.threads.into(),
-                min_q: self.min_q.unwrap_or(10).into(),
-                max_q: self.max_q.unwrap_or(60).into(),
-            })
-            .map(Encoder::Aom)
-        };
-        made.map_err(failed)
-    }
-
     fn encode(&mut self, mut picture: Frame, size: Size, cx: &mut Context<'_>) -> Result<(), Fault> {
+        if self.settings.size != size {
+            self.retire(cx)?;
+            self.settings.size = size;
+        }
         let encoder = match self.encoder.take() {
-            Some((encoder, made_for)) if made_for == size => encoder,
-            old => {
-                self.encoder = old;
-                self.retire(cx)?;
-                self.encoder(size)?
-            }
+            Some(encoder) => encoder,
+            None if self.is_rav1e => Encoder::Rav1e(rav1e::Encoder::new(&self.settings).map_err(failed)?),
+            None => Encoder::Aom(aom::Encoder::new(&self.settings).map_err(failed)?),
         };
-        let (encoder, _) = self.encoder.insert((encoder, size));
+        let encoder = self.encoder.insert(encoder);
         let at = self.timeline.next(picture.header.pts);
         // Of the pictures around a due time the nearest one is taken.
         let key = self.keys.due(at + self.timeline.frame / 2);
@@ -253,12 +220,11 @@ impl Av1Encode {
 
     /// Ends the encoder at work, if any; what it held goes out.
     fn retire(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        if let Some((Encoder::Rav1e(mut encoder), _)) = self.encoder.take() {
+        if let Some(Encoder::Rav1e(mut encoder)) = self.encoder.take() {
             encoder.flush();
             put_out(&mut encoder, cx)?;
         }
-        self.keys.wanted = true;
-        self.keys.last = None;
+        self.keys.begin();
         Ok(())
     }
 }
@@ -289,7 +255,7 @@ impl Node for Av1Encode {
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
         match control {
-            Control::KeyFrame => self.keys.wanted = true,
+            Control::KeyFrame => self.keys.demand(),
             Control::Bitrate { bps } => self.network_kbps = bps / 1_000,
             Control::Set { param: "bitrate_kbps", value } => {
                 let kbps = value.as_float() as u32;
@@ -300,9 +266,11 @@ impl Node for Av1Encode {
             }
             Control::Set { .. } => {}
         }
-        let kbps = self.bitrate_kbps();
+        // 20 kbit/s is the least that makes sense.
+        let network_kbps = if self.is_rav1e { u32::MAX } else { self.network_kbps.max(20) };
+        self.settings.bitrate_kbps = network_kbps.min(self.ceiling_kbps);
         match &mut self.encoder {
-            Some((Encoder::Aom(encoder), _)) => encoder.set_bitrate(kbps).map_err(failed),
+            Some(Encoder::Aom(encoder)) => encoder.set_bitrate(self.settings.bitrate_kbps).map_err(failed),
             _ => Ok(()),
         }
     }
@@ -325,61 +293,4 @@ fn flags(flags: Flags, key: bool) -> Flags {
 
 fn failed(refused: Refused) -> Fault {
     Fault::new(FaultKind::Library, refused.0)
-}
-
-/// Turns the pictures' time stamps, whatever they do, into growing ticks.
-struct Timeline {
-    /// A frame at the nominal rate.
-    frame: i64,
-    before: Option<Timestamp>,
-    at: i64,
-}
-
-impl Timeline {
-    fn new(fps: f64) -> Self {
-        Self { frame: (f64::from(TICKS) / fps).round() as i64, before: None, at: 0 }
-    }
-
-    fn next(&mut self, pts: Timestamp) -> i64 {
-        if let Some(before) = self.before {
-            let gap = pts.since(before);
-            // Time that stands still, goes back or pauses is taken for a frame,
-            // so that rate control neither starves nor bursts.
-            self.at += if gap.is_zero() || gap > PAUSE {
-                self.frame
-            } else {
-                let ticks = (gap.as_secs_f64() * f64::from(TICKS)).round();
-                (ticks as i64).max(self.frame / 4)
-            };
-        }
-        self.before = Some(pts);
-        self.at
-    }
-}
-
-/// Decides which pictures become key frames; times in ticks.
-struct Keys {
-    wanted: bool,
-    /// The least time from a key frame to one on demand.
-    least: i64,
-    /// The time from key frame to key frame; 0: no end.
-    every: i64,
-    last: Option<i64>,
-}
-
-impl Keys {
-    fn due(&self, at: i64) -> bool {
-        let Some(last) = self.last else { return true };
-        let since = at - last;
-        (self.wanted && since >= self.least) || (self.every > 0 && since >= self.every)
-    }
-
-    /// Notes what the picture at `at` became. A demand that came too soon stays
-    /// open: the key frame before it may be the one that was lost.
-    fn made(&mut self, key: bool, at: i64) {
-        if key {
-            self.wanted = false;
-            self.last = Some(at);
-        }
-    }
 }

@@ -12,29 +12,15 @@ use rav1e::color::{ChromaSampling, ColorDescription, ColorPrimaries, MatrixCoeff
 use rav1e::config::{Config, EncoderConfig};
 use rav1e::data::{EncoderStatus, FrameParameters, FrameType, Rational};
 use rav1e::prelude::{FrameTypeOverride, Opaque, SceneDetectionSpeed};
-use sidetone_core::{Frame, Header, Size};
+use sidetone_core::{Frame, Header};
 
-use crate::av1_encode::Refused;
+use crate::av1_encode::{Refused, Settings};
 
 /// Frames taken before the first packet comes, beside the one it is of.
 pub(crate) const DELAY: u32 = 4;
 
 /// The least width and height.
 pub(crate) const MIN_SIDE: u32 = 16;
-
-/// What an encoder is made from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) size: Size,
-    pub(crate) bitrate_kbps: u32,
-    /// 6 to 10.
-    pub(crate) speed: u8,
-    pub(crate) threads: usize,
-    pub(crate) fps: f64,
-    /// Quantizers, 0 (best) to 255.
-    pub(crate) min_q: u8,
-    pub(crate) max_q: u8,
-}
 
 /// One temporal unit, with the header of the picture it shows.
 pub(crate) struct Packet {
@@ -45,7 +31,7 @@ pub(crate) struct Packet {
 
 /// An encoder for pictures of one size.
 pub(crate) struct Encoder {
-    context: rav1e::Context<u8>,
+    context: Box<rav1e::Context<u8>>,
 }
 
 impl Encoder {
@@ -69,16 +55,16 @@ impl Encoder {
         config.speed_settings.rdo_lookahead_frames = 1;
         config.bitrate = i32::try_from(settings.bitrate_kbps.saturating_mul(1_000)).unwrap_or(i32::MAX);
         // With a bit rate, `quantizer` is the worst that rate control may use.
-        config.quantizer = settings.max_q.into();
-        config.min_quantizer = settings.min_q;
+        config.quantizer = settings.max_q.map_or(255, |q| usize::from(q) * 4);
+        config.min_quantizer = settings.min_q.unwrap_or(0) * 4;
         // The least: how many frames rate control plans ahead.
         config.reservoir_frame_delay = Some(12);
-        config.tiles = settings.threads;
-        let config = Config::new().with_encoder_config(config).with_threads(settings.threads);
+        config.tiles = settings.threads.into();
+        let config = Config::new().with_encoder_config(config).with_threads(settings.threads.into());
         let context = config
             .new_context()
             .map_err(|_| Refused("rav1e refused its settings; it takes pictures from 16x16 pixels"))?;
-        Ok(Self { context })
+        Ok(Self { context: Box::new(context) })
     }
 
     /// Hands in a picture and keeps its header for the packet. The picture's

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rav1e::prelude::ChromaSampling;
 use sidetone_codec::KINDS;
 use sidetone_core::frame::{Flags, Frame};
 use sidetone_core::harness::Harness;
@@ -43,7 +44,7 @@ impl Rig {
             let (x, y) = (x + 2 * at, y + at);
             let wave = ((x as f32 / 17.0).sin() + (y as f32 / 11.0).cos()) * 40.0;
             let step = if (x / 24 + y / 24) % 2 == 0 { 20.0 } else { -20.0 };
-            let dice = (x * 7_919 + y * 104_729 + at * 1_299_709) * 2_654_435_761 >> 13;
+            let dice = ((x * 7_919 + y * 104_729 + at * 1_299_709) * 2_654_435_761) >> 13;
             let grain = ((x * 31 + y * 17) % 13 + dice % (self.noise + 1)) as f32;
             match plane {
                 0 => (120.0 + wave + step + grain) as u8,
@@ -420,4 +421,70 @@ fn an_empty_packet_is_counted_and_a_key_frame_asked_for() {
     packet.header.flags = Flags::KEY;
     assert!(decode(&mut decoder, packet).is_empty());
     assert_eq!((corrupt(&decoder), decoder.upstream().len()), (1, 1));
+}
+
+#[allow(clippy::unwrap_used)] // called by a test only
+/// A picture of `shape` and `depth` bits, one key frame by rav1e, whose planes
+/// are gradients: luma across, Cb down, Cr across.
+fn gradient<T: rav1e::Pixel>(shape: ChromaSampling, depth: usize, width: usize, height: usize) -> Vec<u8> {
+    let mut config = rav1e::EncoderConfig::with_speed_preset(10);
+    (config.width, config.height, config.bit_depth) = (width, height, depth);
+    (config.chroma_sampling, config.low_latency, config.quantizer) = (shape, true, 20);
+    let mut context =
+        rav1e::Config::new().with_encoder_config(config).with_threads(1).new_context::<T>().unwrap();
+    let mut frame = context.new_frame();
+    let planes = if shape == ChromaSampling::Cs400 { 1 } else { 3 };
+    for (index, plane) in frame.planes.iter_mut().enumerate().take(planes) {
+        let (stride, across) = (plane.cfg.stride, width >> plane.cfg.xdec);
+        let down = height >> plane.cfg.ydec;
+        for (y, row) in plane.data_origin_mut().chunks_mut(stride).take(down).enumerate() {
+            for (x, sample) in row.iter_mut().take(across).enumerate() {
+                let part = if index == 1 { y as f32 / down as f32 } else { x as f32 / across as f32 };
+                *sample = T::cast_from(((40.0 + 160.0 * part) * (1 << (depth - 8)) as f32) as u16);
+            }
+        }
+    }
+    context.send_frame(frame).unwrap();
+    context.flush();
+    loop {
+        match context.receive_packet() {
+            Ok(packet) => return packet.data,
+            Err(rav1e::EncoderStatus::Encoded) => {}
+            Err(why) => panic!("{why}"),
+        }
+    }
+}
+
+#[test]
+fn finer_chroma_deeper_samples_and_grey_all_come_out_as_eight_bit_i420() {
+    let (width, height) = (64, 48);
+    for shape in [ChromaSampling::Cs420, ChromaSampling::Cs422, ChromaSampling::Cs444, ChromaSampling::Cs400]
+    {
+        for depth in [8, 10, 12] {
+            let packet = match depth {
+                8 => gradient::<u8>(shape, depth, width, height),
+                _ => gradient::<u16>(shape, depth, width, height),
+            };
+            let mut decoder = decoder();
+            let packet = decoder.packet(Codec::Av1, &packet);
+            let pictures = decode(&mut decoder, packet);
+            assert_eq!(pictures.len(), 1, "{shape:?} {depth} bits");
+            for plane in 0..3 {
+                let found = pictures[0].plane(plane);
+                for (x, y) in [(4, 4), (20, 10), (31, 23), (9, 20)] {
+                    let part = match plane {
+                        1 => y as f32 / found.height as f32,
+                        _ => x as f32 / found.width as f32,
+                    };
+                    let grey = plane > 0 && shape == ChromaSampling::Cs400;
+                    let wanted = if grey { 128.0 } else { 40.0 + 160.0 * part };
+                    let found = f32::from(found.row(y)[x]);
+                    assert!(
+                        (found - wanted).abs() < 6.0,
+                        "{shape:?} {depth} bits, plane {plane} at {x},{y}: {found}, not {wanted}"
+                    );
+                }
+            }
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use sidetone_core::{DropReason, Flags, Frame, Header, Timestamp};
 
-use crate::delay_estimate::{DelayEstimate, DelayRange, Nanos, media_nanos, nanos};
+use crate::delay_estimate::{DelayEstimate, DelayRange, Nanos, media_nanos};
 use crate::jitter_buffer::Step;
 use crate::opus;
 use crate::packet::Packet;
@@ -150,6 +150,7 @@ impl AudioJitter {
                 self.let_go_all(DropReason::Stopped);
                 self.rest();
                 self.delay.reset();
+                self.seen.fill(-1);
                 position
             }
         };
@@ -160,7 +161,7 @@ impl AudioJitter {
         *seen = position.sequence;
         let media = media_nanos(position.timestamp, RATE);
         self.delay.observe(now, media);
-        if self.clock.is_none() && nanos(now) - media - self.delay.base() > self.delay.max() {
+        if self.clock.is_none() && self.delay.above_base(now, media) > self.delay.max() {
             // Its timestamps stood still while it was silent, or the path is
             // another: what was known before says nothing now.
             self.delay.reset();
@@ -201,8 +202,8 @@ impl AudioJitter {
         loop {
             let clock = self.clock.filter(|clock| clock.next_at <= now)?;
             let next = self.next(clock);
-            let delay = nanos(clock.next_at) - media_nanos(clock.next_ts, RATE) - self.delay.base();
-            let wanted = self.delay.target() - delay;
+            let delay = self.delay.above_base(clock.next_at, media_nanos(clock.next_ts, RATE));
+            let wanted = self.delay.target().saturating_sub(delay);
             if wanted > 0 && !self.inserted && !(self.is_over && self.held == 0) {
                 if wanted < self.frame_nanos() / 2 {
                     // Less than half a frame: this frame waits so much longer.
@@ -214,7 +215,7 @@ impl AudioJitter {
                 let flag = if matches!(next, Next::Silence { .. }) { Flags::SILENCE } else { Flags::LOST };
                 return Some(Step::Hollow(self.header(flag, self.frame_units, false)));
             }
-            if self.should_skip(now, &next, -wanted) {
+            if self.should_skip(now, &next, wanted.saturating_neg()) {
                 self.skip_from = now + SKIP_EVERY;
                 self.excess_since = None;
                 if let Some(step) = self.skip(clock, next) {
@@ -272,7 +273,7 @@ impl AudioJitter {
 
     /// Whether the clock may be set back to a late packet.
     fn may_set_back(&self, clock: Clock, to: Position) -> bool {
-        let delay = nanos(clock.next_at) - media_nanos(to.timestamp, RATE) - self.delay.base();
+        let delay = self.delay.above_base(clock.next_at, media_nanos(to.timestamp, RATE));
         to.sequence >= clock.next_seq && self.late_in_a_row > LATE_IN_A_ROW && delay <= self.delay.max()
     }
 

@@ -31,6 +31,7 @@ pub(crate) struct DelayRange {
 
 const BUCKET: Nanos = 500_000;
 const BUCKETS: usize = 4_001; // up to 2 s
+const NEGLIGIBLE: Nanos = 250_000;
 const FORGET: f64 = 0.9993;
 /// When weights have grown by this, all are scaled back.
 const RESCALE: f64 = 1e9;
@@ -42,6 +43,8 @@ const JUMP: Nanos = 5_000_000_000;
 pub(crate) struct DelayEstimate {
     range: DelayRange,
     counts: Box<[f64]>,
+    /// The highest bucket that counts anything.
+    top: usize,
     total: f64,
     /// What the next packet counts. Growing it forgets without touching the
     /// counts.
@@ -58,6 +61,7 @@ impl DelayEstimate {
         Self {
             range,
             counts: vec![0.0; BUCKETS].into(),
+            top: 0,
             total: 0.0,
             weight: 1.0,
             packets: 0.0,
@@ -74,6 +78,7 @@ impl DelayEstimate {
     /// Forgets everything.
     pub(crate) fn reset(&mut self) {
         self.counts.fill(0.0);
+        self.top = 0;
         (self.total, self.weight, self.packets, self.target) = (0.0, 1.0, 0.0, 0);
         self.least = [(0, Nanos::MAX); WINDOW_SECONDS as usize];
         self.base = None;
@@ -97,9 +102,11 @@ impl DelayEstimate {
 
     fn count(&mut self, excess: Nanos) {
         // A bucket holds what is at most its target, so that the target covers
-        // it; the first holds the quickest alone, so that it costs nothing.
-        let bucket = usize::try_from((excess + BUCKET - 1) / BUCKET).unwrap_or(0).min(BUCKETS - 1);
+        // it. What is all but as quick as the quickest is not worth waiting for.
+        let rounded = if excess <= NEGLIGIBLE { 0 } else { (excess + BUCKET - 1) / BUCKET };
+        let bucket = usize::try_from(rounded).unwrap_or(0).min(BUCKETS - 1);
         self.counts[bucket] += self.weight;
+        self.top = self.top.max(bucket);
         self.total += self.weight;
         self.packets += 1.0;
         self.weight /= FORGET.min(self.packets / (self.packets + 2.0));
@@ -109,7 +116,7 @@ impl DelayEstimate {
             self.weight /= RESCALE;
         }
         let mut above = self.total * (1.0 - self.range.quantile);
-        let found = self.counts.iter().rposition(|count| {
+        let found = self.counts[..=self.top].iter().rposition(|count| {
             above -= count;
             above < 0.0
         });
@@ -117,8 +124,13 @@ impl DelayEstimate {
     }
 
     /// The least delay of late.
-    pub(crate) fn base(&self) -> Nanos {
+    fn base(&self) -> Nanos {
         self.base.unwrap_or(0)
+    }
+
+    /// How far `at` is from media time `media`, above the base.
+    pub(crate) fn above_base(&self, at: Timestamp, media: Nanos) -> Nanos {
+        nanos(at).saturating_sub(media).saturating_sub(self.base())
     }
 
     /// How long to wait beyond the base.
@@ -140,7 +152,7 @@ impl DelayEstimate {
 }
 
 /// An instant, signed.
-pub(crate) fn nanos(at: Timestamp) -> Nanos {
+fn nanos(at: Timestamp) -> Nanos {
     Nanos::try_from(at.nanos()).unwrap_or(Nanos::MAX)
 }
 

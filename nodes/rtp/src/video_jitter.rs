@@ -102,6 +102,9 @@ impl VideoJitter {
     pub(crate) fn end(&mut self) {
         self.is_over = true;
         self.ask_at = None;
+        if matches!(self.state, State::Frozen) {
+            self.let_go_all(DropReason::Corrupt);
+        }
     }
 
     /// Whether nothing more will go out without another packet.
@@ -137,6 +140,7 @@ impl VideoJitter {
             Place::Anew(position) => {
                 self.let_go_all(DropReason::Stopped);
                 self.delay.reset();
+                self.seen.fill(-1);
                 self.state = State::Frozen;
                 self.newest = position.sequence;
                 self.ask_at = Some(now + self.wait);

@@ -1,0 +1,143 @@
+//! `Mutator`: damages seeds, the same way every time.
+
+use fastrand::Rng;
+
+/// The longest input that comes out.
+const MOST_BYTES: usize = 1 << 16;
+
+/// Values at which lengths and counts go wrong.
+const EXTREMES: [u64; 12] =
+    [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, u64::MAX];
+
+/// Damages seeds.
+pub(crate) struct Mutator {
+    rng: Rng,
+    seeds: Vec<Vec<u8>>,
+    words: &'static [&'static str],
+    input: Vec<u8>,
+}
+
+impl Mutator {
+    /// At least one seed is needed.
+    pub(crate) fn new(seed: u64, seeds: Vec<Vec<u8>>, words: &'static [&'static str]) -> Self {
+        assert!(!seeds.is_empty(), "there is nothing to begin with");
+        Self { rng: Rng::with_seed(seed), seeds, words, input: Vec::new() }
+    }
+
+    /// The next input: a seed with one to five things done to it.
+    pub(crate) fn next(&mut self) -> &[u8] {
+        let seed = self.rng.usize(..self.seeds.len());
+        self.input.clone_from(&self.seeds[seed]);
+        for _ in 0..self.rng.usize(1..=5) {
+            self.mutate();
+        }
+        self.input.truncate(MOST_BYTES);
+        &self.input
+    }
+
+    fn mutate(&mut self) {
+        let at = self.place();
+        match self.rng.u8(..9) {
+            0 => self.change(at, |rng, byte| byte ^ 1 << rng.u8(..8)),
+            1 => self.change(at, |rng, _| rng.u8(..)),
+            // Off by a little: lengths that nearly fit.
+            2 => self.change(at, |rng, byte| byte.wrapping_add_signed(rng.i8(-4..=4))),
+            3 => self.extreme(at),
+            4 => self.input.truncate(at),
+            5 => {
+                let end = self.end(at);
+                self.input.drain(at..end);
+            }
+            6 => {
+                let end = self.end(at);
+                let again = self.input[at..end].to_vec();
+                let to = self.place();
+                self.input.splice(to..to, again);
+            }
+            7 => self.cross(at),
+            _ => self.word(at),
+        }
+    }
+
+    /// A place in the input, near its start more often than not: that is where
+    /// headers are.
+    fn place(&mut self) -> usize {
+        let mut place = self.rng.usize(..=self.input.len());
+        if self.rng.bool() {
+            place = self.rng.usize(..=place);
+        }
+        place
+    }
+
+    /// The end of a piece that begins at `at`, short more often than not.
+    fn end(&mut self, at: usize) -> usize {
+        let left = self.input.len() - at;
+        let most = if self.rng.bool() { left.min(16) } else { left };
+        at + self.rng.usize(..=most)
+    }
+
+    fn change(&mut self, at: usize, to: impl FnOnce(&mut Rng, u8) -> u8) {
+        if let Some(byte) = self.input.get_mut(at) {
+            *byte = to(&mut self.rng, *byte);
+        }
+    }
+
+    /// Overwrites a field of one, two, four or eight bytes of either order.
+    fn extreme(&mut self, at: usize) {
+        let value = EXTREMES[self.rng.usize(..EXTREMES.len())];
+        let width = 1 << self.rng.usize(..4);
+        let bytes =
+            if self.rng.bool() { value.to_le_bytes() } else { value.rotate_right(8 * width).to_be_bytes() };
+        let width = (width as usize).min(self.input.len() - at);
+        self.input[at..at + width].copy_from_slice(&bytes[..width]);
+    }
+
+    /// Goes on with another seed from here, or from somewhere else in it.
+    fn cross(&mut self, at: usize) {
+        let other = &self.seeds[self.rng.usize(..self.seeds.len())];
+        let from = if self.rng.bool() { at.min(other.len()) } else { self.rng.usize(..=other.len()) };
+        self.input.truncate(at);
+        self.input.extend_from_slice(&other[from..]);
+    }
+
+    /// Puts in a word, in place of what stands there or before it; where the
+    /// format has none, a piece of another seed.
+    fn word(&mut self, at: usize) {
+        let word = if self.words.is_empty() {
+            let other = &self.seeds[self.rng.usize(..self.seeds.len())];
+            let from = self.rng.usize(..=other.len());
+            &other[from..(from + self.rng.usize(..16)).min(other.len())]
+        } else {
+            self.words[self.rng.usize(..self.words.len())].as_bytes()
+        };
+        let replaced = if self.rng.bool() { word.len().min(self.input.len() - at) } else { 0 };
+        self.input.splice(at..at + replaced, word.iter().copied());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_inputs_and_they_differ_among_themselves() {
+        let new = |seed| Mutator::new(seed, vec![b"RIFF....WAVEfmt ".to_vec(), vec![7; 40]], &["data"]);
+        let (mut one, mut two, mut other) = (new(1), new(1), new(2));
+        let (mut inputs, mut same) = (Vec::new(), 0);
+        for _ in 0..500 {
+            let input = one.next().to_vec();
+            assert_eq!(two.next(), input);
+            same += usize::from(other.next() == input);
+            inputs.push(input);
+        }
+        inputs.sort();
+        inputs.dedup();
+        assert!(inputs.len() > 400 && same < 100, "{} differ, {same} are alike", inputs.len());
+    }
+
+    #[test]
+    fn no_chain_of_mutations_outgrows_the_bound() {
+        let mut mutator = Mutator::new(3, vec![vec![1; 50_000], Vec::new()], &[]);
+        assert!((0..200).all(|_| mutator.next().len() <= MOST_BYTES));
+    }
+}

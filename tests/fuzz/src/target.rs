@@ -1,0 +1,7 @@
+//! The targets, by the crate whose parsers they try.
+
+pub(crate) mod codec;
+pub(crate) mod file;
+pub(crate) mod net;
+pub(crate) mod room;
+pub(crate) mod rtp;
