@@ -415,7 +415,8 @@ impl Graph {
             .collect();
     }
 
-    fn net(&self) -> Net {
+    /// All of it on one level: the graph's nodes first, then those of templates.
+    pub(crate) fn net(&self) -> Net {
         let mut net = Net::default();
         let node =
             |node: &GraphNode, template: Option<usize>, name: String, fills: &[Fill], index: usize| NetNode {
