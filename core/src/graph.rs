@@ -154,6 +154,8 @@ pub struct Template {
     pub hub: usize,
     /// The group of that node's outputs: "participant".
     pub group: &'static str,
+    /// For how many members at once, at most; more get nothing.
+    pub most: Option<usize>,
     /// What is made; a name such as "remote_audio/jitter" becomes
     /// "remote\[bob\]/remote_audio/jitter".
     pub nodes: Vec<GraphNode>,
@@ -404,6 +406,7 @@ impl Graph {
             .into_iter()
             .zip(parts)
             .map(|(template, ((nodes, links), fills))| Template {
+                most: template.most,
                 name: template.name.into(),
                 hub: places[template.hub].1,
                 group: template.group,
@@ -415,8 +418,7 @@ impl Graph {
             .collect();
     }
 
-    /// All of it on one level: the graph's nodes first, then those of templates.
-    pub(crate) fn net(&self) -> Net {
+    fn net(&self) -> Net {
         let mut net = Net::default();
         let node =
             |node: &GraphNode, template: Option<usize>, name: String, fills: &[Fill], index: usize| NetNode {
@@ -487,6 +489,7 @@ impl Graph {
                 });
             }
             net.templates.push(NetTemplate {
+                most: template.most,
                 name: template.name.to_string(),
                 hub: template.hub,
                 group: template.group,

@@ -1,0 +1,813 @@
+//! `Supervisor`: the control side of a running graph. It makes nodes and links,
+//! places them on lanes, makes and removes the parts of templates, makes failed
+//! nodes anew, and keeps the ledgers of all that ever ran.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::cell::{Cell, OnFault};
+use crate::clock::Clock;
+use crate::context::Wiring;
+use crate::control::{Control, Through};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::engine::{Options, Progress, Set, Update};
+use crate::event::{Event, EventKind, Key};
+use crate::fault::NodeError;
+use crate::frame::FramePool;
+use crate::graph::{End, Graph, GraphNode};
+use crate::lane::{Edit, Lane, LaneLedger, Mailbox, Message, Notice};
+use crate::ledger::{LinkLedger, NodeId, NodeLedger, Step, TrailRecord, trail_pool};
+use crate::link::{self, Inlet, LinkId, Outlet, Overflow, Receiver, Source};
+use crate::media_type::MediaType;
+use crate::node::{Node, Setup, Shared};
+use crate::pool::Pool;
+use crate::report::{EndToEnd, FaultReport, LinkReport, Path, Report, Stage};
+use crate::schedule::{Schedule, TemplateLane, pool_slots};
+use crate::timestamp::Timestamp;
+use crate::waker::NodeWaker;
+
+/// Frames under way that the ledger follows at once.
+const TRAILS: usize = 4_096;
+/// A node that fails is made anew at most this often.
+const RESTART: Duration = Duration::from_secs(1);
+/// A node that cannot be called for this long is named.
+const STALL: Duration = Duration::from_secs(2);
+
+/// How lanes are driven.
+pub(crate) enum LaneDriver {
+    Threads(Vec<JoinHandle<()>>),
+    InTurn(Vec<Lane>),
+}
+
+impl LaneDriver {
+    fn add(&mut self, name: &str, lane: Lane) -> Result<(), std::io::Error> {
+        match self {
+            Self::InTurn(lanes) => lanes.push(lane),
+            Self::Threads(threads) => {
+                threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || lane.run())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for lanes to end. One that is stuck inside a node's call is left
+    /// behind after `limit`: there is no safe way to end it.
+    pub(crate) fn join(&mut self, clock: &Clock, limit: Duration) {
+        let Self::Threads(threads) = self else { return };
+        let until = clock.now() + limit;
+        while threads.iter().any(|thread| !thread.is_finished()) && clock.now() < until {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        for thread in threads.drain(..).filter(JoinHandle::is_finished) {
+            // A lane catches its nodes' panics; were it to panic itself, the
+            // ledgers are still worth reporting.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct LaneEntry {
+    name: Arc<str>,
+    mailbox: Mailbox,
+    ledger: Arc<LaneLedger>,
+    seen_turns: u64,
+}
+
+struct NodeEntry {
+    node: GraphNode,
+    lane: usize,
+    ledger: Arc<NodeLedger>,
+    waker: NodeWaker,
+    instance: Option<usize>,
+    ended: bool,
+    removed: bool,
+    restarts: u32,
+    /// Calls seen when the node was last looked at, and since when no more.
+    still: (u64, Timestamp),
+    stalled: bool,
+}
+
+struct LinkEntry {
+    from: String,
+    to: String,
+    capacity: usize,
+    overflow: Overflow,
+    ledger: Arc<LinkLedger>,
+}
+
+/// The parts made for one member of a group.
+struct Instance {
+    template: usize,
+    hub: NodeId,
+    key: Key,
+    nodes: Vec<NodeId>,
+    /// Ends at nodes around it: to be taken away with it.
+    outside: Vec<(NodeId, usize, LinkId)>,
+    gone: bool,
+}
+
+/// A link to be made: sender, receiver, and how.
+struct Wanted {
+    from: (NodeId, Through),
+    to: (NodeId, usize),
+    capacity: usize,
+    overflow: Overflow,
+}
+
+pub(crate) struct Supervisor {
+    graph: Graph,
+    schedule: Schedule,
+    seed: u64,
+    clock: Clock,
+    shared: Shared,
+    trails: Arc<Pool<TrailRecord>>,
+    notices: Sender<Notice>,
+    lanes: Vec<LaneEntry>,
+    nodes: Vec<NodeEntry>,
+    links: Vec<LinkEntry>,
+    instances: Vec<Instance>,
+    faults: Vec<FaultReport>,
+    restarts: VecDeque<(Timestamp, NodeId)>,
+    started: Timestamp,
+    stopped: Option<Timestamp>,
+    ended: Timestamp,
+}
+
+impl Supervisor {
+    /// Makes the graph's own nodes and lanes. Lanes do nothing before `start`.
+    pub(crate) fn new(
+        mut graph: Graph,
+        schedule: Schedule,
+        options: &Options,
+        notices: Sender<Notice>,
+        drivers: &mut LaneDriver,
+    ) -> Result<Self, Diagnostics> {
+        let clock = options.clock.clone();
+        let shared = Shared::default();
+        let mut lanes = Vec::new();
+        let mut idle = Vec::new();
+        for plan in &schedule.lanes {
+            let (entry, lane) = new_lane(Arc::clone(&plan.name), &clock, &notices);
+            lanes.push(entry);
+            idle.push(lane);
+        }
+
+        let mut failures = Vec::new();
+        let mut made: Vec<Option<(Box<dyn Node>, NodeWaker)>> = graph.nodes.iter().map(|_| None).collect();
+        for &index in &schedule.order {
+            let waker = NodeWaker::new(Arc::clone(lanes[schedule.lane_of[index]].mailbox.waker()));
+            let node = &graph.nodes[index];
+            match build(node, &waker, options.seed, &clock, &shared) {
+                Ok(made_node) => {
+                    let types = made_node.output_types();
+                    made[index] = Some((made_node, waker));
+                    if types.iter().any(Option::is_some)
+                        && let Err(mismatch) = graph.renegotiate(index, &types)
+                    {
+                        failures.extend(mismatch.list);
+                    }
+                }
+                Err(error) => failures.push(
+                    Diagnostic::error(format!("{}: {error}", node.name))
+                        .at(node.place, format!("{} cannot be made", node.spec.kind)),
+                ),
+            }
+        }
+        if !failures.is_empty() {
+            return Err(Diagnostics::new(failures, Arc::clone(&graph.sources)));
+        }
+
+        let mut supervisor = Self {
+            seed: options.seed,
+            clock,
+            shared,
+            trails: Arc::new(trail_pool(TRAILS)),
+            notices,
+            lanes,
+            nodes: Vec::new(),
+            links: Vec::new(),
+            instances: Vec::new(),
+            faults: Vec::new(),
+            restarts: VecDeque::new(),
+            started: Timestamp::ZERO,
+            stopped: None,
+            ended: Timestamp::ZERO,
+            graph,
+            schedule,
+        };
+        let mut edits = supervisor.edits();
+        for (index, made) in made.into_iter().enumerate() {
+            let Some((node, waker)) = made else { continue };
+            let rank = supervisor.schedule.order.iter().position(|&other| other == index).unwrap_or(0);
+            let entry = supervisor.graph.nodes[index].clone();
+            let lane = supervisor.schedule.lane_of[index];
+            let mut cell = supervisor.cell(entry, lane, node, waker, (rank as u64 + 1) << 16, None);
+            cell.expected = supervisor.templates_feeding(index).count();
+            cell.fed = cell.expected > 0;
+            edits[lane].add.push(cell);
+        }
+        for (link, plan) in supervisor.graph.links.clone().iter().zip(supervisor.schedule.links.clone()) {
+            let wanted = Wanted {
+                from: (node_id(link.from.0), Through { port: link.from.1, key: None }),
+                to: (node_id(link.to.0), link.to.1),
+                capacity: plan.capacity,
+                overflow: link.overflow,
+            };
+            supervisor.link(&wanted, &mut edits);
+        }
+        supervisor.post_edits(edits);
+        for (entry, lane) in supervisor.lanes.iter().zip(idle) {
+            if let Err(error) = drivers.add(&entry.name, lane) {
+                let diagnostic =
+                    Diagnostic::error(format!("cannot start the thread of lane {}: {error}", entry.name));
+                return Err(Diagnostics::new(vec![diagnostic], Arc::clone(&supervisor.graph.sources)));
+            }
+        }
+        Ok(supervisor)
+    }
+
+    pub(crate) fn start(&mut self, now: Timestamp) {
+        self.started = now;
+        self.ended = now;
+        self.nodes.iter_mut().for_each(|entry| entry.still.1 = now);
+        self.post_all(|| Message::Start);
+    }
+
+    pub(crate) const fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    pub(crate) fn stop(&mut self, now: Timestamp) {
+        self.stopped.get_or_insert(now);
+        self.post_all(|| Message::Stop);
+    }
+
+    pub(crate) const fn is_stopping(&self) -> bool {
+        self.stopped.is_some()
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.nodes.iter().all(|entry| entry.ended || entry.removed)
+    }
+
+    pub(crate) fn is_overdue(&self, now: Timestamp, drain: Duration) -> bool {
+        self.drain_end(drain).is_some_and(|end| now >= end)
+    }
+
+    pub(crate) fn drain_end(&self, drain: Duration) -> Option<Timestamp> {
+        self.stopped.map(|at| at + drain)
+    }
+
+    pub(crate) fn next_timer(&self) -> Option<Timestamp> {
+        self.restarts.front().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn post_all(&self, message: impl Fn() -> Message) {
+        for lane in &self.lanes {
+            post(&lane.mailbox, message());
+        }
+    }
+
+    /// Gives a live parameter a new value.
+    pub(crate) fn set(&mut self, set: &Set, observe: &mut dyn FnMut(Update<'_>)) {
+        let found = self.nodes.iter().position(|entry| !entry.removed && *entry.node.name == *set.node);
+        let checked = found.ok_or_else(|| format!("there is no node {}", set.node)).and_then(|index| {
+            let spec = self.nodes[index].node.spec;
+            let param = spec
+                .param(&set.param)
+                .ok_or_else(|| format!("{} has no parameter {}", spec.kind, set.param))?;
+            if !param.live {
+                return Err(format!("{} of {} cannot change while running", param.name, spec.kind));
+            }
+            Ok((index, param.name, param.accept(&set.value).map_err(|why| format!("{} {why}", param.name))?))
+        });
+        match checked {
+            Ok((index, param, value)) => {
+                let control = Control::Set { param, value };
+                let message = Message::Control { node: node_id(index), control, through: None };
+                post(&self.lanes[self.nodes[index].lane].mailbox, message);
+            }
+            Err(why) => {
+                let kind = EventKind::Notice(why.into());
+                observe(Update::Event { at: self.seconds(self.clock.now()), node: &set.node, kind: &kind });
+            }
+        }
+    }
+
+    /// Deals with what a lane says.
+    pub(crate) fn heed(
+        &mut self,
+        notice: Notice,
+        drivers: &mut LaneDriver,
+        observe: &mut dyn FnMut(Update<'_>),
+    ) {
+        match notice {
+            Notice::Event(event) => self.heed_event(&event, drivers, observe),
+            // Dropped here, off the lanes.
+            Notice::Removed(_) | Notice::Replaced(_) | Notice::Applied(_) => {}
+        }
+    }
+
+    fn heed_event(&mut self, event: &Event, drivers: &mut LaneDriver, observe: &mut dyn FnMut(Update<'_>)) {
+        let index = event.node.0 as usize;
+        let Some(entry) = self.nodes.get(index) else { return };
+        let name = Arc::clone(&entry.node.name);
+        let at = self.seconds(event.at);
+        observe(Update::Event { at, node: &name, kind: &event.kind });
+        match &event.kind {
+            EventKind::Appeared { group, key, name: member } => {
+                for why in self.appear(event.node, group, *key, member, drivers) {
+                    observe(Update::Event { at, node: &name, kind: &EventKind::Notice(why.into()) });
+                }
+            }
+            EventKind::Vanished { key, .. } => {
+                let of = |instance: &&mut Instance| instance.hub == event.node && instance.key == *key;
+                self.instances.iter_mut().filter(of).for_each(|instance| instance.gone = true);
+                self.sweep();
+            }
+            EventKind::Ended => {
+                self.nodes[index].ended = true;
+                self.ended = self.ended.max(event.at);
+                for (template, _) in
+                    self.graph.templates.clone().iter().enumerate().filter(|(_, t)| t.hub == index)
+                {
+                    self.unexpect(template);
+                }
+                self.sweep();
+            }
+            EventKind::Fault { fault, action } => {
+                let node = &entry.node;
+                let path = node.params.get("path").map(|path| path.to_string().trim_matches('"').to_owned());
+                self.faults.push(FaultReport {
+                    at,
+                    node: name.to_string(),
+                    kind: node.spec.kind.to_owned(),
+                    path,
+                    what: fault.to_string(),
+                    action: (*action).to_owned(),
+                });
+                match node.on_fault {
+                    OnFault::Stop => {
+                        self.nodes[index].ended = true;
+                        self.sweep();
+                    }
+                    OnFault::Restart => self.restarts.push_back((event.at + RESTART, event.node)),
+                    OnFault::Bypass => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes anew the nodes that failed long enough ago.
+    pub(crate) fn restart_due(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) -> bool {
+        let mut any = false;
+        while let Some((_, id)) = self.restarts.front().copied().filter(|(at, _)| *at <= now) {
+            self.restarts.pop_front();
+            any = true;
+            let entry = &mut self.nodes[id.0 as usize];
+            entry.restarts += 1;
+            let entry = &self.nodes[id.0 as usize];
+            let built = build(&entry.node, &entry.waker, self.seed, &self.clock, &self.shared);
+            let mailbox = &self.lanes[entry.lane].mailbox;
+            match built {
+                Ok(with) => post(mailbox, Message::Replace { node: id, with }),
+                Err(error) if entry.restarts >= 5 || self.is_stopping() => {
+                    let why = format!("cannot be made anew: {error}; the node stops");
+                    let kind = EventKind::Notice(why.into());
+                    observe(Update::Event { at: self.seconds(now), node: &entry.node.name, kind: &kind });
+                    post(mailbox, Message::GiveUp { node: id });
+                }
+                Err(_) => self.restarts.push_back((now + RESTART, id)),
+            }
+        }
+        any
+    }
+
+    /// Makes the parts of every template for a member that appeared; tells what
+    /// could not be made.
+    fn appear(
+        &mut self,
+        hub: NodeId,
+        group: &str,
+        key: Key,
+        member: &str,
+        drivers: &mut LaneDriver,
+    ) -> Vec<String> {
+        let mut failures = Vec::new();
+        for index in 0..self.graph.templates.len() {
+            let template = &self.graph.templates[index];
+            if node_id(template.hub) != hub || template.group != group {
+                continue;
+            }
+            let there = |instance: &&Instance| instance.template == index && !instance.nodes.is_empty();
+            let full = template.most.filter(|most| self.instances.iter().filter(there).count() >= *most);
+            if let Some(most) = full {
+                failures
+                    .push(format!("{member} is one more than the {most} that {} is made for", template.name));
+            } else {
+                failures.extend(self.instantiate(index, key, member, drivers));
+            }
+        }
+        failures
+    }
+
+    fn instantiate(&mut self, index: usize, key: Key, member: &str, drivers: &mut LaneDriver) -> Vec<String> {
+        let plan = self.schedule.templates[index].clone();
+        let template = self.graph.templates[index].clone();
+        let mut failures = Vec::new();
+
+        let first_lane = self.lanes.len();
+        let mut idle = Vec::new();
+        for lane in &plan.lanes {
+            let name = format!("{}[{member}]/{}", template.name, lane.name);
+            let (entry, lane) = new_lane(name.into(), &self.clock, &self.notices);
+            self.lanes.push(entry);
+            idle.push(lane);
+        }
+        let lane_of = |node: usize| match plan.lane_of[node] {
+            TemplateLane::Outer(lane) => lane,
+            TemplateLane::Own(lane) => first_lane + lane,
+        };
+
+        let mut edits = self.edits();
+        let mut ids = vec![None; template.nodes.len()];
+        let number = self.instances.len();
+        let before = self.rank_before(&template.links);
+        for (at, node) in template.instantiate(member).into_iter().enumerate() {
+            let lane = lane_of(at);
+            let waker = NodeWaker::new(Arc::clone(self.lanes[lane].mailbox.waker()));
+            match build(&node, &waker, self.seed, &self.clock, &self.shared) {
+                Ok(made) => {
+                    let rank = before + plan.order.iter().position(|&other| other == at).unwrap_or(0) as u64;
+                    ids[at] = Some(node_id(self.nodes.len()));
+                    let cell = self.cell(node, lane, made, waker, rank, Some(number));
+                    edits[lane].add.push(cell);
+                }
+                Err(error) => failures.push(format!("{} cannot be made: {error}", node.name)),
+            }
+        }
+
+        let mut instance = Instance {
+            template: index,
+            hub: node_id(template.hub),
+            key,
+            nodes: ids.iter().copied().flatten().collect(),
+            outside: Vec::new(),
+            gone: false,
+        };
+        for (link, link_plan) in template.links.iter().zip(&plan.links) {
+            let from = match link.from {
+                End::Member { port } => Some((node_id(template.hub), Through { port, key: Some(key) })),
+                End::Inside { node, port } => ids[node].map(|id| (id, Through { port, key: None })),
+                End::Outside { node, port } => Some((node_id(node), Through { port, key: None })),
+            };
+            let to = match link.to {
+                End::Inside { node, port } => ids[node].map(|id| (id, port)),
+                End::Outside { node, port } => Some((node_id(node), port)),
+                End::Member { .. } => None,
+            };
+            let (Some(from), Some(to)) = (from, to) else { continue };
+            if let End::Outside { node, port } = link.to {
+                if self.is_taken(to.0, port) {
+                    let target = &self.graph.nodes[node];
+                    failures.push(format!(
+                        "{}.{} is taken, so {member} is not linked to it; put a node that takes many, such as \
+                         audio.mix or effect.tile, before it",
+                        target.name, target.spec.inputs[port].name
+                    ));
+                    continue;
+                }
+                instance.outside.push((
+                    to.0,
+                    port,
+                    LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX)),
+                ));
+            }
+            let wanted = Wanted { from, to, capacity: link_plan.capacity, overflow: link.overflow };
+            self.link(&wanted, &mut edits);
+        }
+        self.instances.push(instance);
+        self.post_edits(edits);
+        for (offset, lane) in idle.into_iter().enumerate() {
+            let entry = &self.lanes[first_lane + offset];
+            post(&entry.mailbox, Message::Start);
+            if self.is_stopping() {
+                post(&entry.mailbox, Message::Stop);
+            }
+            if let Err(error) = drivers.add(&entry.name, lane) {
+                failures.push(format!("cannot start the thread of lane {}: {error}", entry.name));
+            }
+        }
+        failures
+    }
+
+    /// Where a template's nodes rank on a lane that they join: before the nodes
+    /// that they feed.
+    fn rank_before(&self, links: &[crate::graph::TemplateLink]) -> u64 {
+        let fed = links.iter().filter_map(|link| match link.to {
+            End::Outside { node, .. } => self.schedule.order.iter().position(|&other| other == node),
+            _ => None,
+        });
+        fed.min().map_or(0, |place| ((place as u64 + 1) << 16) - (1 << 15))
+    }
+
+    /// Whether an input that takes one link has one that is open.
+    fn is_taken(&self, node: NodeId, port: usize) -> bool {
+        let spec = self.nodes[node.0 as usize].node.spec;
+        let open =
+            |instance: &Instance| instance.outside.iter().any(|(to, at, _)| *to == node && *at == port);
+        !spec.inputs[port].many && self.instances.iter().any(open)
+    }
+
+    /// Takes away the parts of members that are gone and have drained.
+    fn sweep(&mut self) {
+        for number in 0..self.instances.len() {
+            let instance = &self.instances[number];
+            let drained = instance.nodes.iter().all(|id| self.nodes[id.0 as usize].ended);
+            if !drained || (instance.nodes.is_empty() && instance.outside.is_empty()) {
+                continue;
+            }
+            let mut edits = self.edits();
+            let instance = &mut self.instances[number];
+            for id in instance.nodes.drain(..) {
+                let entry = &mut self.nodes[id.0 as usize];
+                entry.removed = true;
+                edits[entry.lane].remove.push(id);
+            }
+            for (node, _, link) in instance.outside.drain(..) {
+                edits[self.nodes[node.0 as usize].lane].unlink.push((node, link));
+            }
+            self.post_edits(edits);
+        }
+    }
+
+    /// Nodes around a template's parts that they feed, once each.
+    fn fed_by(&self, template: usize) -> Vec<usize> {
+        let mut fed: Vec<usize> = self.graph.templates[template]
+            .links
+            .iter()
+            .filter_map(|link| match link.to {
+                End::Outside { node, .. } => Some(node),
+                _ => None,
+            })
+            .collect();
+        fed.sort_unstable();
+        fed.dedup();
+        fed
+    }
+
+    fn templates_feeding(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.graph.templates.len()).filter(move |&template| self.fed_by(template).contains(&node))
+    }
+
+    /// No more members come: what its parts fed may end.
+    fn unexpect(&mut self, template: usize) {
+        let mut edits = self.edits();
+        for node in self.fed_by(template) {
+            edits[self.nodes[node].lane].unexpect.push(node_id(node));
+        }
+        self.post_edits(edits);
+    }
+
+    fn edits(&self) -> Vec<Edit> {
+        self.lanes.iter().map(|_| Edit::default()).collect()
+    }
+
+    fn post_edits(&self, edits: Vec<Edit>) {
+        for (lane, edit) in self.lanes.iter().zip(edits) {
+            if !edit.is_empty() {
+                post(&lane.mailbox, Message::Edit(Box::new(edit)));
+            }
+        }
+    }
+
+    fn cell(
+        &mut self,
+        node: GraphNode,
+        lane: usize,
+        made: Box<dyn Node>,
+        waker: NodeWaker,
+        rank: u64,
+        instance: Option<usize>,
+    ) -> Box<Cell> {
+        let id = node_id(self.nodes.len());
+        let mut wiring = Wiring::new(node.spec.outputs.len(), 0, Arc::clone(&self.trails));
+        wiring.pools = node.outputs.iter().map(|media| FramePool::new(pool_slots(media))).collect();
+        let ledger = Arc::clone(&wiring.ledger);
+        let mut cell = Cell::new(id, node.spec, made, wiring, waker.clone(), node.on_fault);
+        cell.rank = rank;
+        self.nodes.push(NodeEntry {
+            node,
+            lane,
+            ledger,
+            waker,
+            instance,
+            ended: false,
+            removed: false,
+            restarts: 0,
+            still: (0, self.clock.now()),
+            stalled: false,
+        });
+        Box::new(cell)
+    }
+
+    /// Makes both ends of a link and enters them in the edits of their lanes.
+    fn link(&mut self, wanted: &Wanted, edits: &mut [Edit]) {
+        let link = LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX));
+        let (from, through) = wanted.from;
+        let (to, port) = wanted.to;
+        let (sending, receiving) = (&self.nodes[from.0 as usize], &self.nodes[to.0 as usize]);
+        let ledger: Arc<LinkLedger> = Arc::default();
+        self.links.push(LinkEntry {
+            from: format!("{}.{}", sending.node.name, sending.node.spec.outputs[through.port].name),
+            to: format!("{}.{}", receiving.node.name, receiving.node.spec.inputs[port].name),
+            capacity: wanted.capacity,
+            overflow: wanted.overflow,
+            ledger: Arc::clone(&ledger),
+        });
+        let (sender, receiver) = if sending.lane == receiving.lane {
+            let queue = VecDeque::with_capacity(wanted.capacity + 1);
+            (link::Sender::Local { node: to, cell: 0 }, Receiver::Local(queue))
+        } else {
+            let waker = |lane: usize| Arc::clone(self.lanes[lane].mailbox.waker());
+            link::crossing(wanted.capacity, wanted.overflow, waker(sending.lane), waker(receiving.lane))
+        };
+        let outlet = Outlet {
+            port: through.port,
+            key: through.key,
+            link,
+            sender,
+            capacity: wanted.capacity,
+            overflow: wanted.overflow,
+            spill: VecDeque::with_capacity(64),
+            closing: false,
+            ledger,
+        };
+        let source = Source { lane: self.lanes[sending.lane].mailbox.clone(), node: from, through };
+        let inlet = Inlet { port, link, receiver, head: None, ended: false, source: Some(source) };
+        edits[sending.lane].outlets.push((from, outlet));
+        edits[receiving.lane].inlets.push((to, inlet));
+    }
+
+    fn seconds(&self, at: Timestamp) -> f64 {
+        at.since(self.started).as_secs_f64()
+    }
+
+    /// Names nodes that have had something to do for a while and were not
+    /// called: which waits for which.
+    pub(crate) fn watch(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) {
+        let in_call: HashMap<u32, bool> = self
+            .lanes
+            .iter_mut()
+            .map(|lane| {
+                let turns = lane.ledger.turns.get();
+                let same = turns == lane.seen_turns;
+                lane.seen_turns = turns;
+                (lane.ledger.current.load(Ordering::Relaxed), same)
+            })
+            .collect();
+        let mut found = Vec::new();
+        for index in 0..self.nodes.len() {
+            let entry = &self.nodes[index];
+            if entry.ended || entry.removed {
+                continue;
+            }
+            let calls = entry.ledger.calls.get();
+            let stuck = in_call.get(&(node_id(index).0 + 1)).is_some_and(|same| *same);
+            let blocked = entry.ledger.blocked();
+            let why = match blocked {
+                Some(link) => self
+                    .links
+                    .get(link.0 as usize)
+                    .map(|link| format!("waits for room in its link to {}", link.to)),
+                None if stuck => Some("has not come back from one call".to_owned()),
+                None => None,
+            };
+            let entry = &mut self.nodes[index];
+            if calls != entry.still.0 || why.is_none() {
+                entry.still = (calls, now);
+                entry.stalled = false;
+            } else if now.since(entry.still.1) >= STALL && !entry.stalled {
+                entry.stalled = true;
+                found.extend(why.map(|why| (index, why)));
+            }
+        }
+        for (index, why) in found {
+            let kind = EventKind::Notice(format!("stalled for {} s: {why}", STALL.as_secs()).into());
+            observe(Update::Event { at: self.seconds(now), node: &self.nodes[index].node.name, kind: &kind });
+        }
+    }
+
+    pub(crate) fn progress(&self, now: Timestamp) -> Progress {
+        let mut rendered = [0; 2];
+        for entry in &self.nodes {
+            if let Some(medium) = entry.ledger.rendered.medium() {
+                rendered[medium as usize] += entry.ledger.rendered.end_to_end.summary().count;
+            }
+        }
+        Progress {
+            elapsed: now.since(self.started),
+            rendered,
+            dropped: self.nodes.iter().map(|entry| entry.ledger.drops()).sum::<u64>()
+                + self.links.iter().map(|link| link.ledger.dropped.get()).sum::<u64>(),
+            end_to_end_ms: EndToEnd::of(self.nodes.iter().map(|entry| &*entry.ledger)),
+            members: self.instances.iter().filter(|instance| !instance.nodes.is_empty()).count(),
+        }
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        let name = |step: &Step| {
+            self.nodes.get(step.node.0 as usize).map_or_else(String::new, |entry| entry.node.name.to_string())
+        };
+        Report {
+            graph: self.graph.name.clone(),
+            seconds: self.seconds(self.ended),
+            virtual_time: self.clock.is_virtual(),
+            seed: self.seed,
+            end_to_end_ms: EndToEnd::of(self.nodes.iter().map(|entry| &*entry.ledger)),
+            paths: self
+                .nodes
+                .iter()
+                .filter_map(|entry| Path::of(&entry.node.name, &entry.ledger, name))
+                .collect(),
+            stages: self
+                .nodes
+                .iter()
+                .map(|entry| {
+                    let lane = &self.lanes[entry.lane].name;
+                    Stage::of(&entry.node.name, entry.node.spec.kind, lane, &entry.ledger)
+                })
+                .collect(),
+            links: self
+                .links
+                .iter()
+                .map(|link| LinkReport::of(&link.from, &link.to, link.capacity, link.overflow, &link.ledger))
+                .collect(),
+            faults: self.faults.clone(),
+            undrained: self
+                .nodes
+                .iter()
+                .filter(|entry| !entry.ended && !entry.removed)
+                .map(|entry| entry.node.name.to_string())
+                .collect(),
+        }
+    }
+}
+
+fn node_id(index: usize) -> NodeId {
+    NodeId(u32::try_from(index).unwrap_or(u32::MAX))
+}
+
+fn new_lane(name: Arc<str>, clock: &Clock, notices: &Sender<Notice>) -> (LaneEntry, Lane) {
+    let lane = Lane::new(clock.clone(), notices.clone());
+    (LaneEntry { name, mailbox: lane.mailbox(), ledger: lane.ledger(), seen_turns: 0 }, lane)
+}
+
+/// Posts what must not be lost. The box is far larger than what the supervisor
+/// ever has under way, so it is full only if the lane is stuck, and then nothing
+/// it is told matters any more.
+fn post(mailbox: &Mailbox, message: Message) {
+    let _ = mailbox.post(message);
+}
+
+fn build(
+    node: &GraphNode,
+    waker: &NodeWaker,
+    seed: u64,
+    clock: &Clock,
+    shared: &Shared,
+) -> Result<Box<dyn Node>, NodeError> {
+    let inputs: &[Option<MediaType>] = &node.inputs;
+    let setup = Setup {
+        name: &node.name,
+        params: &node.params,
+        inputs,
+        seed: seed_of(seed, &node.name),
+        waker: waker.clone(),
+        virtual_time: clock.is_virtual(),
+        shared,
+    };
+    catch_unwind(AssertUnwindSafe(|| (node.spec.build)(setup))).unwrap_or_else(|_| {
+        Err(NodeError::Unavailable("panicked while it was made; this is a defect in it".into()))
+    })
+}
+
+/// A node's own seed, from the run's seed and its name: FNV-1a, then the
+/// finaliser of SplitMix64, so that names that differ little give seeds that
+/// differ much.
+fn seed_of(seed: u64, name: &str) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325 ^ seed;
+    for byte in name.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
