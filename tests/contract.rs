@@ -6,6 +6,8 @@
 //! `codec.opus_decode` do inside themselves with the C allocator, which is not
 //! counted here.
 
+#![allow(clippy::unwrap_used)] // all of it is test code, helpers included
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
@@ -110,6 +112,7 @@ fn busy(kind: &str) -> Vec<(&'static str, Value)> {
     match kind {
         "audio.gain" => vec![("gain_db", (-3.0).into())],
         "audio.resample" => vec![("rate", 44_100.into())],
+        "effect.scale" => vec![("size", Size::new(96, 72).into())],
         "net.impair" => vec![("preset", "mobile".into())],
         _ => Vec::new(),
     }
@@ -131,7 +134,7 @@ fn real_time_nodes_allocate_nothing_once_they_run_steadily() {
                 let due = frame.header.captured + frame.header.duration;
                 (frame, due)
             });
-            let mut turn = || match due {
+            let turn = || match due {
                 Some((frame, due)) => {
                     node.advance_to(due.since(VIRTUAL_START));
                     node.push(0, frame);

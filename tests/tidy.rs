@@ -2,6 +2,8 @@
 //! one file = one node = one struct = one kind, sizes, data sheets, and words
 //! that must not stand in the tree.
 
+#![allow(clippy::unwrap_used)] // all of it is test code, helpers included
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

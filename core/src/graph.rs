@@ -406,10 +406,10 @@ impl Graph {
             .into_iter()
             .zip(parts)
             .map(|(template, ((nodes, links), fills))| Template {
-                most: template.most,
                 name: template.name.into(),
                 hub: places[template.hub].1,
                 group: template.group,
+                most: template.most,
                 nodes,
                 links,
                 place: template.place,
@@ -418,7 +418,8 @@ impl Graph {
             .collect();
     }
 
-    fn net(&self) -> Net {
+    /// All of it on one level: the graph's nodes first, then those of templates.
+    pub(crate) fn net(&self) -> Net {
         let mut net = Net::default();
         let node =
             |node: &GraphNode, template: Option<usize>, name: String, fills: &[Fill], index: usize| NetNode {

@@ -30,11 +30,11 @@ fn load_with(
     Graph::load(Path::new("call.toml"), &registry(), &options)
 }
 
-fn load(text: &str) -> Result<(Graph, Diagnostics), Diagnostics> {
+pub(crate) fn load(text: &str) -> Result<(Graph, Diagnostics), Diagnostics> {
     load_with(&[("call.toml", text)], &[])
 }
 
-fn good(files: &[(&str, &str)], overrides: &[(&str, &str)]) -> Graph {
+pub(crate) fn good(files: &[(&str, &str)], overrides: &[(&str, &str)]) -> Graph {
     match load_with(files, overrides) {
         Ok((graph, warnings)) => {
             assert!(warnings.list.is_empty(), "{warnings}");
@@ -113,7 +113,7 @@ of = "bob_room.participant"
 parts = ["parts/remote_video.toml"]
 "#;
 
-fn call(overrides: &[(&str, &str)]) -> Graph {
+pub(crate) fn call(overrides: &[(&str, &str)]) -> Graph {
     let files = [
         ("call.toml", CALL),
         ("parts/remote_audio.toml", REMOTE_AUDIO),
@@ -451,6 +451,7 @@ fn mutated_graphs_never_panic() {
         match load_with(&files, &[("fps", "20"), ("wifi.delay_ms", "3")]) {
             Ok((graph, _)) => {
                 graph.templates.iter().for_each(|template| drop(template.instantiate("../x")));
+                assert!(crate::draw::svg(&graph).ends_with("</svg>\n"));
             }
             Err(found) => {
                 assert!(found.has_errors());

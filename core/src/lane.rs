@@ -49,12 +49,6 @@ impl Mailbox {
         outcome
     }
 
-    /// Whether a post would find room: the supervisor, the only one to post
-    /// edits, asks before it builds one.
-    pub(crate) fn has_room(&self) -> bool {
-        self.sender.len() + 64 < MAILBOX
-    }
-
     pub(crate) fn waker(&self) -> &Arc<LaneWaker> {
         &self.waker
     }
@@ -81,6 +75,7 @@ pub(crate) enum Message {
 /// A change to one lane, applied whole between two calls.
 #[derive(Default)]
 pub(crate) struct Edit {
+    #[allow(clippy::vec_box)] // the lane moves cells about, which are large
     pub(crate) add: Vec<Box<Cell>>,
     pub(crate) outlets: Vec<(NodeId, Outlet)>,
     pub(crate) inlets: Vec<(NodeId, Inlet)>,
@@ -104,10 +99,8 @@ impl Edit {
 /// What a lane tells the supervisor.
 pub(crate) enum Notice {
     Event(Event),
-    /// To be dropped off the lane.
-    Removed(Box<Cell>),
-    Replaced(Box<dyn Node>),
-    Applied(Box<Edit>),
+    /// What a change left over, to be dropped off the lane.
+    Left(Box<dyn Send>),
 }
 
 /// What a lane has done, for its watcher.
@@ -266,7 +259,7 @@ impl Lane {
                         Some(cell) => cell.replace(with),
                         None => with,
                     };
-                    self.notify(Notice::Replaced(old));
+                    self.notify(Notice::Left(Box::new(old)));
                 }
                 Message::GiveUp { node } => {
                     if let Some(place) = self.place_of(node)
@@ -333,12 +326,12 @@ impl Lane {
                 );
             }
             if let Some(cell) = self.cells[place].take() {
-                self.notify(Notice::Removed(cell));
+                self.notify(Notice::Left(cell));
             }
         }
         let cells = &self.cells;
         self.order.sort_unstable_by_key(|&place| cells[place].as_ref().map(|cell| (cell.rank, cell.id)));
-        self.notify(Notice::Applied(edit));
+        self.notify(Notice::Left(edit));
     }
 
     fn place_of(&self, node: NodeId) -> Option<usize> {

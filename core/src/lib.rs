@@ -12,6 +12,7 @@ pub mod clock;
 pub mod context;
 pub mod control;
 pub mod diagnostic;
+pub mod draw;
 mod ends;
 pub mod engine;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub mod harness;
 pub mod histogram;
 mod item;
 mod lane;
+mod layout;
 pub mod ledger;
 pub mod link;
 pub mod media_type;

@@ -2,10 +2,12 @@
 //! places them on lanes, makes and removes the parts of templates, makes failed
 //! nodes anew, and keeps the ledgers of all that ever ran.
 
-use std::collections::{HashMap, VecDeque};
+mod account;
+mod templates;
+
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,19 +18,19 @@ use crate::clock::Clock;
 use crate::context::Wiring;
 use crate::control::{Control, Through};
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::engine::{Options, Progress, Set, Update};
+use crate::engine::{Options, Set, Update};
 use crate::event::{Event, EventKind, Key};
 use crate::fault::NodeError;
 use crate::frame::FramePool;
-use crate::graph::{End, Graph, GraphNode};
+use crate::graph::{Graph, GraphNode};
 use crate::lane::{Edit, Lane, LaneLedger, Mailbox, Message, Notice};
-use crate::ledger::{LinkLedger, NodeId, NodeLedger, Step, TrailRecord, trail_pool};
+use crate::ledger::{LinkLedger, NodeId, NodeLedger, TrailRecord, trail_pool};
 use crate::link::{self, Inlet, LinkId, Outlet, Overflow, Receiver, Source};
 use crate::media_type::MediaType;
 use crate::node::{Node, Setup, Shared};
 use crate::pool::Pool;
-use crate::report::{EndToEnd, FaultReport, LinkReport, Path, Report, Stage};
-use crate::schedule::{Schedule, TemplateLane, pool_slots};
+use crate::report::FaultReport;
+use crate::schedule::{Schedule, pool_slots};
 use crate::timestamp::Timestamp;
 use crate::waker::NodeWaker;
 
@@ -36,8 +38,6 @@ use crate::waker::NodeWaker;
 const TRAILS: usize = 4_096;
 /// A node that fails is made anew at most this often.
 const RESTART: Duration = Duration::from_secs(1);
-/// A node that cannot be called for this long is named.
-const STALL: Duration = Duration::from_secs(2);
 
 /// How lanes are driven.
 pub(crate) enum LaneDriver {
@@ -84,7 +84,6 @@ struct NodeEntry {
     lane: usize,
     ledger: Arc<NodeLedger>,
     waker: NodeWaker,
-    instance: Option<usize>,
     ended: bool,
     removed: bool,
     restarts: u32,
@@ -207,7 +206,7 @@ impl Supervisor {
             let rank = supervisor.schedule.order.iter().position(|&other| other == index).unwrap_or(0);
             let entry = supervisor.graph.nodes[index].clone();
             let lane = supervisor.schedule.lane_of[index];
-            let mut cell = supervisor.cell(entry, lane, node, waker, (rank as u64 + 1) << 16, None);
+            let mut cell = supervisor.cell(entry, lane, node, waker, (rank as u64 + 1) << 16);
             cell.expected = supervisor.templates_feeding(index).count();
             cell.fed = cell.expected > 0;
             edits[lane].add.push(cell);
@@ -309,8 +308,7 @@ impl Supervisor {
     ) {
         match notice {
             Notice::Event(event) => self.heed_event(&event, drivers, observe),
-            // Dropped here, off the lanes.
-            Notice::Removed(_) | Notice::Replaced(_) | Notice::Applied(_) => {}
+            Notice::Left(left) => drop(left),
         }
     }
 
@@ -390,192 +388,6 @@ impl Supervisor {
         any
     }
 
-    /// Makes the parts of every template for a member that appeared; tells what
-    /// could not be made.
-    fn appear(
-        &mut self,
-        hub: NodeId,
-        group: &str,
-        key: Key,
-        member: &str,
-        drivers: &mut LaneDriver,
-    ) -> Vec<String> {
-        let mut failures = Vec::new();
-        for index in 0..self.graph.templates.len() {
-            let template = &self.graph.templates[index];
-            if node_id(template.hub) != hub || template.group != group {
-                continue;
-            }
-            let there = |instance: &&Instance| instance.template == index && !instance.nodes.is_empty();
-            let full = template.most.filter(|most| self.instances.iter().filter(there).count() >= *most);
-            if let Some(most) = full {
-                failures
-                    .push(format!("{member} is one more than the {most} that {} is made for", template.name));
-            } else {
-                failures.extend(self.instantiate(index, key, member, drivers));
-            }
-        }
-        failures
-    }
-
-    fn instantiate(&mut self, index: usize, key: Key, member: &str, drivers: &mut LaneDriver) -> Vec<String> {
-        let plan = self.schedule.templates[index].clone();
-        let template = self.graph.templates[index].clone();
-        let mut failures = Vec::new();
-
-        let first_lane = self.lanes.len();
-        let mut idle = Vec::new();
-        for lane in &plan.lanes {
-            let name = format!("{}[{member}]/{}", template.name, lane.name);
-            let (entry, lane) = new_lane(name.into(), &self.clock, &self.notices);
-            self.lanes.push(entry);
-            idle.push(lane);
-        }
-        let lane_of = |node: usize| match plan.lane_of[node] {
-            TemplateLane::Outer(lane) => lane,
-            TemplateLane::Own(lane) => first_lane + lane,
-        };
-
-        let mut edits = self.edits();
-        let mut ids = vec![None; template.nodes.len()];
-        let number = self.instances.len();
-        let before = self.rank_before(&template.links);
-        for (at, node) in template.instantiate(member).into_iter().enumerate() {
-            let lane = lane_of(at);
-            let waker = NodeWaker::new(Arc::clone(self.lanes[lane].mailbox.waker()));
-            match build(&node, &waker, self.seed, &self.clock, &self.shared) {
-                Ok(made) => {
-                    let rank = before + plan.order.iter().position(|&other| other == at).unwrap_or(0) as u64;
-                    ids[at] = Some(node_id(self.nodes.len()));
-                    let cell = self.cell(node, lane, made, waker, rank, Some(number));
-                    edits[lane].add.push(cell);
-                }
-                Err(error) => failures.push(format!("{} cannot be made: {error}", node.name)),
-            }
-        }
-
-        let mut instance = Instance {
-            template: index,
-            hub: node_id(template.hub),
-            key,
-            nodes: ids.iter().copied().flatten().collect(),
-            outside: Vec::new(),
-            gone: false,
-        };
-        for (link, link_plan) in template.links.iter().zip(&plan.links) {
-            let from = match link.from {
-                End::Member { port } => Some((node_id(template.hub), Through { port, key: Some(key) })),
-                End::Inside { node, port } => ids[node].map(|id| (id, Through { port, key: None })),
-                End::Outside { node, port } => Some((node_id(node), Through { port, key: None })),
-            };
-            let to = match link.to {
-                End::Inside { node, port } => ids[node].map(|id| (id, port)),
-                End::Outside { node, port } => Some((node_id(node), port)),
-                End::Member { .. } => None,
-            };
-            let (Some(from), Some(to)) = (from, to) else { continue };
-            if let End::Outside { node, port } = link.to {
-                if self.is_taken(to.0, port) {
-                    let target = &self.graph.nodes[node];
-                    failures.push(format!(
-                        "{}.{} is taken, so {member} is not linked to it; put a node that takes many, such as \
-                         audio.mix or effect.tile, before it",
-                        target.name, target.spec.inputs[port].name
-                    ));
-                    continue;
-                }
-                instance.outside.push((
-                    to.0,
-                    port,
-                    LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX)),
-                ));
-            }
-            let wanted = Wanted { from, to, capacity: link_plan.capacity, overflow: link.overflow };
-            self.link(&wanted, &mut edits);
-        }
-        self.instances.push(instance);
-        self.post_edits(edits);
-        for (offset, lane) in idle.into_iter().enumerate() {
-            let entry = &self.lanes[first_lane + offset];
-            post(&entry.mailbox, Message::Start);
-            if self.is_stopping() {
-                post(&entry.mailbox, Message::Stop);
-            }
-            if let Err(error) = drivers.add(&entry.name, lane) {
-                failures.push(format!("cannot start the thread of lane {}: {error}", entry.name));
-            }
-        }
-        failures
-    }
-
-    /// Where a template's nodes rank on a lane that they join: before the nodes
-    /// that they feed.
-    fn rank_before(&self, links: &[crate::graph::TemplateLink]) -> u64 {
-        let fed = links.iter().filter_map(|link| match link.to {
-            End::Outside { node, .. } => self.schedule.order.iter().position(|&other| other == node),
-            _ => None,
-        });
-        fed.min().map_or(0, |place| ((place as u64 + 1) << 16) - (1 << 15))
-    }
-
-    /// Whether an input that takes one link has one that is open.
-    fn is_taken(&self, node: NodeId, port: usize) -> bool {
-        let spec = self.nodes[node.0 as usize].node.spec;
-        let open =
-            |instance: &Instance| instance.outside.iter().any(|(to, at, _)| *to == node && *at == port);
-        !spec.inputs[port].many && self.instances.iter().any(open)
-    }
-
-    /// Takes away the parts of members that are gone and have drained.
-    fn sweep(&mut self) {
-        for number in 0..self.instances.len() {
-            let instance = &self.instances[number];
-            let drained = instance.nodes.iter().all(|id| self.nodes[id.0 as usize].ended);
-            if !drained || (instance.nodes.is_empty() && instance.outside.is_empty()) {
-                continue;
-            }
-            let mut edits = self.edits();
-            let instance = &mut self.instances[number];
-            for id in instance.nodes.drain(..) {
-                let entry = &mut self.nodes[id.0 as usize];
-                entry.removed = true;
-                edits[entry.lane].remove.push(id);
-            }
-            for (node, _, link) in instance.outside.drain(..) {
-                edits[self.nodes[node.0 as usize].lane].unlink.push((node, link));
-            }
-            self.post_edits(edits);
-        }
-    }
-
-    /// Nodes around a template's parts that they feed, once each.
-    fn fed_by(&self, template: usize) -> Vec<usize> {
-        let mut fed: Vec<usize> = self.graph.templates[template]
-            .links
-            .iter()
-            .filter_map(|link| match link.to {
-                End::Outside { node, .. } => Some(node),
-                _ => None,
-            })
-            .collect();
-        fed.sort_unstable();
-        fed.dedup();
-        fed
-    }
-
-    fn templates_feeding(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
-        (0..self.graph.templates.len()).filter(move |&template| self.fed_by(template).contains(&node))
-    }
-
-    /// No more members come: what its parts fed may end.
-    fn unexpect(&mut self, template: usize) {
-        let mut edits = self.edits();
-        for node in self.fed_by(template) {
-            edits[self.nodes[node].lane].unexpect.push(node_id(node));
-        }
-        self.post_edits(edits);
-    }
-
     fn edits(&self) -> Vec<Edit> {
         self.lanes.iter().map(|_| Edit::default()).collect()
     }
@@ -595,7 +407,6 @@ impl Supervisor {
         made: Box<dyn Node>,
         waker: NodeWaker,
         rank: u64,
-        instance: Option<usize>,
     ) -> Box<Cell> {
         let id = node_id(self.nodes.len());
         let mut wiring = Wiring::new(node.spec.outputs.len(), 0, Arc::clone(&self.trails));
@@ -608,7 +419,6 @@ impl Supervisor {
             lane,
             ledger,
             waker,
-            instance,
             ended: false,
             removed: false,
             restarts: 0,
@@ -658,106 +468,6 @@ impl Supervisor {
 
     fn seconds(&self, at: Timestamp) -> f64 {
         at.since(self.started).as_secs_f64()
-    }
-
-    /// Names nodes that have had something to do for a while and were not
-    /// called: which waits for which.
-    pub(crate) fn watch(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) {
-        let in_call: HashMap<u32, bool> = self
-            .lanes
-            .iter_mut()
-            .map(|lane| {
-                let turns = lane.ledger.turns.get();
-                let same = turns == lane.seen_turns;
-                lane.seen_turns = turns;
-                (lane.ledger.current.load(Ordering::Relaxed), same)
-            })
-            .collect();
-        let mut found = Vec::new();
-        for index in 0..self.nodes.len() {
-            let entry = &self.nodes[index];
-            if entry.ended || entry.removed {
-                continue;
-            }
-            let calls = entry.ledger.calls.get();
-            let stuck = in_call.get(&(node_id(index).0 + 1)).is_some_and(|same| *same);
-            let blocked = entry.ledger.blocked();
-            let why = match blocked {
-                Some(link) => self
-                    .links
-                    .get(link.0 as usize)
-                    .map(|link| format!("waits for room in its link to {}", link.to)),
-                None if stuck => Some("has not come back from one call".to_owned()),
-                None => None,
-            };
-            let entry = &mut self.nodes[index];
-            if calls != entry.still.0 || why.is_none() {
-                entry.still = (calls, now);
-                entry.stalled = false;
-            } else if now.since(entry.still.1) >= STALL && !entry.stalled {
-                entry.stalled = true;
-                found.extend(why.map(|why| (index, why)));
-            }
-        }
-        for (index, why) in found {
-            let kind = EventKind::Notice(format!("stalled for {} s: {why}", STALL.as_secs()).into());
-            observe(Update::Event { at: self.seconds(now), node: &self.nodes[index].node.name, kind: &kind });
-        }
-    }
-
-    pub(crate) fn progress(&self, now: Timestamp) -> Progress {
-        let mut rendered = [0; 2];
-        for entry in &self.nodes {
-            if let Some(medium) = entry.ledger.rendered.medium() {
-                rendered[medium as usize] += entry.ledger.rendered.end_to_end.summary().count;
-            }
-        }
-        Progress {
-            elapsed: now.since(self.started),
-            rendered,
-            dropped: self.nodes.iter().map(|entry| entry.ledger.drops()).sum::<u64>()
-                + self.links.iter().map(|link| link.ledger.dropped.get()).sum::<u64>(),
-            end_to_end_ms: EndToEnd::of(self.nodes.iter().map(|entry| &*entry.ledger)),
-            members: self.instances.iter().filter(|instance| !instance.nodes.is_empty()).count(),
-        }
-    }
-
-    pub(crate) fn report(&self) -> Report {
-        let name = |step: &Step| {
-            self.nodes.get(step.node.0 as usize).map_or_else(String::new, |entry| entry.node.name.to_string())
-        };
-        Report {
-            graph: self.graph.name.clone(),
-            seconds: self.seconds(self.ended),
-            virtual_time: self.clock.is_virtual(),
-            seed: self.seed,
-            end_to_end_ms: EndToEnd::of(self.nodes.iter().map(|entry| &*entry.ledger)),
-            paths: self
-                .nodes
-                .iter()
-                .filter_map(|entry| Path::of(&entry.node.name, &entry.ledger, name))
-                .collect(),
-            stages: self
-                .nodes
-                .iter()
-                .map(|entry| {
-                    let lane = &self.lanes[entry.lane].name;
-                    Stage::of(&entry.node.name, entry.node.spec.kind, lane, &entry.ledger)
-                })
-                .collect(),
-            links: self
-                .links
-                .iter()
-                .map(|link| LinkReport::of(&link.from, &link.to, link.capacity, link.overflow, &link.ledger))
-                .collect(),
-            faults: self.faults.clone(),
-            undrained: self
-                .nodes
-                .iter()
-                .filter(|entry| !entry.ended && !entry.removed)
-                .map(|entry| entry.node.name.to_string())
-                .collect(),
-        }
     }
 }
 

@@ -40,9 +40,9 @@ impl Draw {
             Err(code) => return code,
         };
         let picture = match self.format {
-            Format::Svg => String::new(),
-            Format::Dot => String::new(),
-            Format::Mermaid => String::new(),
+            Format::Svg => sidetone::draw::svg(&graph),
+            Format::Dot => sidetone::draw::dot(&graph),
+            Format::Mermaid => sidetone::draw::mermaid(&graph),
         };
         match &self.output {
             None => say(&picture),

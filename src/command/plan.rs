@@ -174,11 +174,14 @@ fn as_text(graph: &Graph, schedule: &Schedule) -> String {
     text.push_str("\nDeclared latency, work aside\n\n");
     let head = [("NODE", Align::Left), ("KIND", Align::Left), ("MS", Align::Right)];
     text.push_str(&if late.is_empty() { "none\n".into() } else { table(&head, &late) });
-    for path in Vec::<String>::new() {
-        text.push_str(&format!("\nworst path: {path}\n"));
+    let path = graph.slowest_path();
+    if !path.is_empty() {
+        let sum: Duration = path.iter().map(|(_, latency)| *latency).sum();
+        let names: Vec<_> = path.iter().map(|(name, _)| name.as_str()).collect();
+        text.push_str(&format!("\nslowest path: {} ms\n  {}\n", millis(sum), names.join(" -> ")));
     }
     if let Some(budget) = graph.budget {
-        text.push_str(&format!("budget: {} ms\n", millis(budget)));
+        text.push_str(&format!("budget:       {} ms\n", millis(budget)));
     }
     text
 }

@@ -1,5 +1,7 @@
 //! Whole graphs, from their files to what they leave behind.
 
+#![allow(clippy::unwrap_used)] // all of it is test code, helpers included
+
 mod call;
 mod check;
 mod command;
