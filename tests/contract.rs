@@ -130,8 +130,16 @@ fn real_time_nodes_allocate_nothing_once_they_run_steadily() {
         let mut counted = 0;
         let mut put_out = 0;
         for step in 0..steps {
-            let due = frames.next().map(|frame| {
+            let due = frames.next().map(|mut frame| {
                 let due = frame.header.captured + frame.header.duration;
+                // The trail must come from a pool that is there: that of the
+                // harness which made the frame is gone.
+                let followed = node.header(frame.header.duration);
+                let was = std::mem::replace(&mut frame.header, followed);
+                frame.header.pts = was.pts;
+                frame.header.captured = was.captured;
+                frame.header.sequence = was.sequence;
+                frame.header.flags = was.flags;
                 (frame, due)
             });
             let turn = || match due {

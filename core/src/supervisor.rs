@@ -332,10 +332,10 @@ impl Supervisor {
             EventKind::Ended => {
                 self.nodes[index].ended = true;
                 self.ended = self.ended.max(event.at);
-                for (template, _) in
-                    self.graph.templates.clone().iter().enumerate().filter(|(_, t)| t.hub == index)
-                {
-                    self.unexpect(template);
+                for template in 0..self.graph.templates.len() {
+                    if self.graph.templates[template].hub == index {
+                        self.unexpect(template);
+                    }
                 }
                 self.sweep();
             }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sidetone::{Graph, LoadOptions, registry};
 
-use super::{FINE, WRONG, as_json, complain, say, setting};
+use super::{FINE, WRONG, as_json, complain, note, say, setting};
 
 /// Check graph files; opens no device, socket, media file or codec
 #[derive(Args)]
@@ -30,7 +30,7 @@ impl Check {
             match Graph::load(file, &registry, &options) {
                 Ok((_, warnings)) if self.json => say(&format!("{}\n", as_json(&warnings))),
                 Ok((graph, warnings)) => {
-                    eprint!("{warnings}");
+                    note(&warnings.to_string());
                     say(&format!(
                         "{}: fine, {} nodes, {} links, {} templates\n",
                         file.display(),

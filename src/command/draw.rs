@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{FAILED, FINE, load, say, setting};
+use super::{FAILED, FINE, load, note, say, setting};
 
 /// Draw a graph file
 #[derive(Args)]
@@ -48,7 +48,7 @@ impl Draw {
             None => say(&picture),
             Some(path) => {
                 if let Err(error) = std::fs::write(path, picture) {
-                    eprintln!("error: cannot write {}: {error}", path.display());
+                    note(&format!("error: cannot write {}: {error}\n", path.display()));
                     return FAILED;
                 }
             }

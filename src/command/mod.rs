@@ -75,6 +75,12 @@ fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Prints to standard error, which may be closed as well.
+fn note(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Loads and checks a graph; on mistakes prints them and gives the exit code.
 /// Warnings are printed and are no reason to stop.
 fn load(file: &Path, overrides: &[(String, String)], json: bool) -> Result<Graph, u8> {
@@ -82,7 +88,7 @@ fn load(file: &Path, overrides: &[(String, String)], json: bool) -> Result<Graph
     match Graph::load(file, &registry(), &options) {
         Ok((graph, warnings)) => {
             if !warnings.list.is_empty() && !json {
-                eprint!("{warnings}");
+                note(&warnings.to_string());
             }
             Ok(graph)
         }
@@ -99,7 +105,7 @@ fn complain(mistakes: &Diagnostics, json: bool) {
     if json {
         say(&format!("{}\n", as_json(mistakes)));
     } else {
-        eprint!("{mistakes}");
+        note(&mistakes.to_string());
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use sidetone::{NodeSpec, ParamSpec, Placement, PortSpec, registry};
 
-use super::{FINE, WRONG, say};
+use super::{FINE, WRONG, note, say};
 use crate::table::{Align, table};
 
 /// List the kinds of nodes, or show one's data sheet
@@ -28,7 +28,7 @@ impl Nodes {
             None => registry.iter().filter(|spec| spec.kind.starts_with(wanted)).collect(),
         };
         if some.is_empty() {
-            eprintln!("error: there is no kind {wanted}; `sidetone nodes` lists them all");
+            note(&format!("error: there is no kind {wanted}; `sidetone nodes` lists them all\n"));
             return WRONG;
         }
         if self.json {

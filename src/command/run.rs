@@ -1,6 +1,6 @@
 //! `sidetone run`: runs a graph and shows its ledger.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory};
 use sidetone::report::{Path, Report};
 use sidetone::{Clock, Engine, EventKind, Graph, LoadOptions, Medium, Options, Progress, Update, registry};
 
-use super::{FAILED, FINE, WRONG, complain, load, say, setting};
+use super::{FAILED, FINE, WRONG, complain, load, note, say, setting};
 use crate::table::{Align, table};
 
 /// Run a graph until it ends, the time is up or Ctrl-C is pressed
@@ -72,7 +72,7 @@ impl Run {
         };
         let handle = engine.handle();
         if let Err(error) = ctrlc::set_handler(move || handle.stop()) {
-            eprintln!("warning: Ctrl-C will end the run without finishing its files: {error}");
+            note(&format!("warning: Ctrl-C will end the run without finishing its files: {error}\n"));
         }
         let mut live = LiveLine::new(self.quiet, self.seconds);
         let report = engine.run(|update| live.show(&update));
@@ -84,7 +84,7 @@ impl Run {
         let json = match serde_json::to_string_pretty(report) {
             Ok(json) => json,
             Err(error) => {
-                eprintln!("error: cannot write the ledger as JSON: {error}");
+                note(&format!("error: cannot write the ledger as JSON: {error}\n"));
                 return FAILED;
             }
         };
@@ -92,14 +92,14 @@ impl Run {
         if let Some(path) = &self.report
             && let Err(error) = std::fs::write(path, json + "\n")
         {
-            eprintln!("error: cannot write {}: {error}", path.display());
+            note(&format!("error: cannot write {}: {error}\n", path.display()));
             return FAILED;
         }
         for fault in &report.faults {
-            eprintln!("error: {fault}");
+            note(&format!("error: {fault}\n"));
         }
         for node in &report.undrained {
-            eprintln!("error: {node} was cut off while it still held something");
+            note(&format!("error: {node} was cut off while it still held something\n"));
         }
         if report.faults.is_empty() && report.undrained.is_empty() { FINE } else { FAILED }
     }
@@ -168,11 +168,10 @@ impl LiveLine {
             Update::Event { kind: EventKind::Level { .. } | EventKind::Ended, .. } => {}
             Update::Event { at, node, kind } if !self.quiet => {
                 self.clear();
-                eprintln!("{at:8.3} s  {node}: {kind}");
+                note(&format!("{at:8.3} s  {node}: {kind}\n"));
             }
             Update::Progress(progress) if !self.quiet && self.terminal => {
-                eprint!("\r\x1b[K{}", self.line(progress));
-                let _ = std::io::stderr().flush();
+                note(&format!("\r\x1b[K{}", self.line(progress)));
             }
             _ => {}
         }
@@ -196,7 +195,7 @@ impl LiveLine {
 
     fn clear(&self) {
         if self.terminal && !self.quiet {
-            eprint!("\r\x1b[K");
+            note("\r\x1b[K");
         }
     }
 }

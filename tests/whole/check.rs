@@ -1,12 +1,13 @@
 //! The checker on every shipped graph and on every broken one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use sidetone::{Graph, LoadOptions, registry};
 
 use crate::{load, shipped};
 
-fn graph_files(folder: &Path) -> Vec<std::path::PathBuf> {
+fn graph_files(folder: &Path) -> Vec<PathBuf> {
     let mut found: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -25,29 +26,57 @@ fn every_shipped_graph_checks_without_a_warning() {
     }
 }
 
+/// Whether a graph checks, and what is said about it; its lines `# --set a=b`
+/// count as given.
+fn said_about(graph: &Path) -> (bool, String) {
+    let folder = graph.parent().unwrap();
+    let text = String::from_utf8_lossy(&std::fs::read(graph).unwrap()).into_owned();
+    let overrides: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# --set ")?.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    // Messages name files as they were given, so the folder is left out.
+    let read = |path: &Path| std::fs::read(folder.join(path));
+    let options = LoadOptions { overrides: &overrides, env: &|_| None, read: &read };
+    match Graph::load(Path::new(graph.file_name().unwrap()), &registry(), &options) {
+        Ok((_, warnings)) => (true, warnings.to_string()),
+        Err(mistakes) => (false, mistakes.to_string()),
+    }
+}
+
 #[test]
 fn every_broken_graph_is_refused_in_the_words_that_stand_beside_it() {
-    let folder = shipped("tests/broken");
-    let graphs = graph_files(&folder);
-    assert!(graphs.len() >= 50, "only {} broken graphs", graphs.len());
-    let mut mistakes = Vec::new();
-    for graph in graphs {
-        let name = graph.file_name().unwrap().to_string_lossy().into_owned();
-        // Messages name files as they were given, so the folder is left out.
-        let read = |path: &Path| std::fs::read(folder.join(path));
-        let options = LoadOptions { read: &read, ..LoadOptions::default() };
-        let said = match Graph::load(Path::new(&name), &registry(), &options) {
-            Ok(_) => "it checks\n".to_owned(),
-            Err(why) => why.to_string(),
-        };
-        let beside = graph.with_extension("txt");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&beside, &said).unwrap();
-        }
-        let expected = std::fs::read_to_string(&beside).unwrap_or_default();
-        if said != expected {
-            mistakes.push(format!("{name}:\n--- expected\n{expected}\n--- said\n{said}"));
+    let mut wrong = Vec::new();
+    for (folder, least, checks) in [("", 50, false), ("warned", 2, true), ("with_settings", 1, false)] {
+        let graphs = graph_files(&shipped("tests/broken").join(folder));
+        assert!(graphs.len() >= least, "only {} in {folder}", graphs.len());
+        for graph in graphs {
+            let (checked, said) = said_about(&graph);
+            let beside = graph.with_extension("txt");
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                std::fs::write(&beside, &said).unwrap();
+            }
+            let expected = std::fs::read_to_string(&beside).unwrap_or_default();
+            if said != expected || said.is_empty() || checked != checks {
+                wrong.push(format!("{}:\n--- expected\n{expected}\n--- said\n{said}", graph.display()));
+            }
         }
     }
-    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_command_says_the_same_and_exits_with_2() {
+    for graph in graph_files(&shipped("tests/broken")) {
+        let output = Command::new(env!("CARGO_BIN_EXE_sidetone"))
+            .arg("check")
+            .arg(graph.file_name().unwrap())
+            .current_dir(graph.parent().unwrap())
+            .output()
+            .unwrap();
+        let expected = std::fs::read_to_string(graph.with_extension("txt")).unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), expected, "{}", graph.display());
+        assert_eq!(output.status.code(), Some(2), "{}", graph.display());
+    }
 }

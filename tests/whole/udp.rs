@@ -65,7 +65,9 @@ fn a_peer_that_is_killed_is_an_event_and_no_error() {
     let [a, b] = free_ports();
     let mut alice = side("graphs/udp_a.toml", [&a, &b], &folder.path(""), "60");
     let mut bob = side("graphs/udp_b.toml", [&b, &a], &folder.path(""), "60");
-    let mut alices = wait_for(&mut alice, "participant bob joined");
+    let mut alices = wait_for(&mut alice, "bob sends video");
+    // By the time that Alice is seen, Bob is too: both began alike.
+    drop(wait_for(&mut bob, "alice sends video"));
     bob.kill().unwrap();
     bob.wait().unwrap();
     assert!(alices.any(|line| line.contains("participant bob left: timed out")));

@@ -12,7 +12,7 @@ mod script;
 pub mod smoke;
 mod target;
 
-use target::{codec, file, net, room, rtp};
+use target::{codec, file, graph, net, room, rtp};
 
 /// Something that reads foreign bytes.
 pub struct Target {
@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     file::IVF,
     file::WAV,
     file::Y4M,
+    graph::GRAPH_FILE,
     net::TRACE,
     room::DATAGRAM,
     room::URL,

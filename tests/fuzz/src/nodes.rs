@@ -3,20 +3,11 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use sidetone_core::harness::Harness;
-use sidetone_core::{AudioFormat, Format, Frame, Header, Registry, Size, VIRTUAL_START, Value, VideoFormat};
+use sidetone::harness::Harness;
+use sidetone::{AudioFormat, Format, Frame, Header, Registry, Size, VIRTUAL_START, Value, VideoFormat};
 
-/// Every kind that reads foreign bytes or writes seeds.
-pub(crate) static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
-    let kinds = [
-        sidetone_codec::KINDS,
-        sidetone_file::KINDS,
-        sidetone_net::KINDS,
-        sidetone_room::KINDS,
-        sidetone_rtp::KINDS,
-    ];
-    Registry::new(kinds.into_iter().flatten().copied())
-});
+/// Every kind.
+pub(crate) static REGISTRY: LazyLock<Registry> = LazyLock::new(sidetone::registry);
 
 /// A node of `kind` in a harness.
 pub(crate) fn node(kind: &str, params: &[(&str, Value)]) -> Harness {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sidetone_core::Flags;
+use sidetone::Flags;
 
 /// The flags that a bit of a step's second byte stands for.
 const FLAGS: [Flags; 5] = [Flags::KEY, Flags::LOST, Flags::DISCONTINUITY, Flags::SILENCE, Flags::MARKER];

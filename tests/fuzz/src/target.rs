@@ -2,6 +2,7 @@
 
 pub(crate) mod codec;
 pub(crate) mod file;
+pub(crate) mod graph;
 pub(crate) mod net;
 pub(crate) mod room;
 pub(crate) mod rtp;

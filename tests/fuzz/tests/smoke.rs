@@ -15,6 +15,11 @@ fn survives(name: &str, inputs: u64) {
 }
 
 #[test]
+fn graph_files_of_any_bytes_never_panic() {
+    survives("graph_file", 500);
+}
+
+#[test]
 fn wav_files_of_any_bytes_never_panic() {
     survives("wav", 300_000);
 }

@@ -1,7 +1,7 @@
 //! Decoders, through their nodes.
 
-use sidetone_core::harness::Harness;
-use sidetone_core::{Codec, DropReason, Frame, Size, Value};
+use sidetone::harness::Harness;
+use sidetone::{Codec, DropReason, Frame, Size, Value};
 
 use crate::Target;
 use crate::nodes::{bytes, fed, node, pictures, tone};

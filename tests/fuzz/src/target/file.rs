@@ -1,6 +1,6 @@
 //! Media files, and the AV1 in them.
 
-use sidetone_core::{Frame, Value};
+use sidetone::{Frame, Value};
 use sidetone_file::parse::{av1, ivf, wav, y4m};
 
 use crate::Target;

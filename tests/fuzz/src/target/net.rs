@@ -1,6 +1,6 @@
 //! Recorded network traces.
 
-use sidetone_core::{Timestamp, VIRTUAL_START};
+use sidetone::{Timestamp, VIRTUAL_START};
 use sidetone_net::trace::Trace;
 
 use crate::Target;

@@ -1,6 +1,6 @@
 //! What a room reads: datagrams, and its URL.
 
-use sidetone_core::rtp::Ssrc;
+use sidetone::rtp::Ssrc;
 use sidetone_room::rtcp::{self, MOST_GOODBYES, Sent};
 use sidetone_room::rtp_header::{RtpHeader, is_rtcp};
 use sidetone_room::url::Url;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sidetone_core::Codec;
-use sidetone_core::harness::Harness;
+use sidetone::Codec;
+use sidetone::harness::Harness;
 use sidetone_room::rtp_header::RtpHeader;
 use sidetone_rtp::av1::{Joiner, MAX_UNIT, Splitter, obus, payload_starts_sequence};
 use sidetone_rtp::{opus, packet};
