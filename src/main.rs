@@ -1,2 +1,10 @@
-//! The sidetone command.
-fn main() {}
+//! The `sidetone` command: one file per subcommand in `command/`.
+
+mod command;
+mod table;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    command::run()
+}

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::diagnostic::{Diagnostic, Place};
+use crate::graph::Graph;
 use crate::media_type::Medium;
 use crate::negotiate::Order;
 use crate::net::{Net, NetLink};
@@ -13,6 +14,19 @@ use crate::net::{Net, NetLink};
 struct Way {
     sum: Duration,
     before: Option<usize>,
+}
+
+impl Graph {
+    /// The path on which declared latencies add up to most: its nodes, and what
+    /// each adds. \[control\]
+    #[must_use]
+    pub fn slowest_path(&self) -> Vec<(String, Duration)> {
+        let net = self.net();
+        net.slowest()
+            .into_iter()
+            .map(|node| (net.nodes[node].name.clone(), net.nodes[node].latency))
+            .collect()
+    }
 }
 
 impl Net {

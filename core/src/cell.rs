@@ -60,11 +60,15 @@ pub(crate) struct Cell {
     pub(crate) controls: VecDeque<(Control, Option<Through>)>,
     /// Links that templates may yet add to its inputs.
     pub(crate) expected: usize,
+    /// Its place among the nodes of its lane: upstream before downstream.
+    pub(crate) rank: u64,
     /// Whether the graph was told to stop.
     pub(crate) stopping: bool,
     /// Whether anything ever fed it, or may.
     pub(crate) fed: bool,
     started: bool,
+    /// Whether `process` or `finish` is due, and not just a message.
+    due: bool,
     /// What waited when the last call took nothing; calling again without news
     /// would spin.
     stalled: usize,
@@ -89,9 +93,11 @@ impl Cell {
             state: State::Running,
             controls: VecDeque::with_capacity(16),
             expected: 0,
+            rank: 0,
             stopping: false,
             fed: false,
             started: false,
+            due: false,
             stalled: 0,
         }
     }
@@ -116,7 +122,8 @@ impl Cell {
         let timer = self.wiring.wake_at.is_some_and(|at| at <= now);
         let waiting = self.waiting();
         let news = waiting > 0 && waiting != self.stalled;
-        called || timer || news || !self.started || !self.controls.is_empty() || self.may_finish()
+        self.due = called || timer || news || !self.started || self.may_finish();
+        self.due || !self.controls.is_empty()
     }
 
     /// Frames (and ends) that wait at its inputs.
@@ -145,13 +152,16 @@ impl Cell {
         self.note_ends();
         match self.state {
             State::Running => {
+                let due = self.due;
                 self.wiring.taken = 0;
                 self.wiring.ledger.calls.add(1);
                 if let Err(fault) = self.call_node(start) {
                     self.fail(fault);
                 }
                 self.note_ends();
-                self.stalled = if self.wiring.taken == 0 { self.waiting() } else { 0 };
+                if due {
+                    self.stalled = if self.wiring.taken == 0 { self.waiting() } else { 0 };
+                }
             }
             State::Bypassed => self.pass_by(start),
             State::Ended => self.let_go(),
@@ -163,8 +173,9 @@ impl Cell {
     }
 
     fn call_node(&mut self, start: Timestamp) -> Result<(), Fault> {
-        self.started = true;
-        if self.wiring.wake_at.is_some_and(|at| at <= start) {
+        let due = std::mem::take(&mut self.due);
+        self.started |= due;
+        if due && self.wiring.wake_at.is_some_and(|at| at <= start) {
             self.wiring.wake_at = None;
         }
         let over = self.is_over();
@@ -173,6 +184,9 @@ impl Cell {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             while let Some((control, from)) = controls.pop_front() {
                 node.control(&control, from, &mut cx)?;
+            }
+            if !due {
+                return Ok(None);
             }
             if !over {
                 node.process(&mut cx)?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::diagnostic::{Diagnostic, Place, Sources};
 use crate::negotiate::Order;
-use crate::net::{Net, NetLink};
+use crate::net::{Net, NetLink, NetTemplate};
 use crate::registry::Registry;
 use crate::suggest;
 
@@ -155,15 +155,19 @@ impl Net {
             }
             into.insert(link.to, link);
             let outside = self.nodes[link.to.0].template.is_none();
-            if let Some(template) = link.template.filter(|_| outside && !self.is_misplaced(link)) {
-                let template = &self.templates[template];
+            let template = link.template.map(|template| &self.templates[template]);
+            let single = |template: &&NetTemplate| template.most == Some(1);
+            if let Some(template) =
+                template.filter(|template| outside && !self.is_misplaced(link) && !single(template))
+            {
                 let message =
                     format!("{to} takes one link, but one for every {} leads to it", template.group);
                 let problem = Diagnostic::error(message).at(link.place.to, "");
                 let kind = suggest::mixer(&input.media, registry);
                 found.push(problem.help(kind.map_or(String::new(), |kind| {
                     format!(
-                        "put {{ kind = \"{kind}\" }} before it, outside the template; it takes any number"
+                        "put {{ kind = \"{kind}\" }} before it, outside the template, which takes any number; or \
+                         say `most = 1` in the template"
                     )
                 })));
             }

@@ -519,7 +519,13 @@ impl<'a> Expander<'a> {
         let Some((hub, group)) = self.hub(decl, outer) else { return };
         let address = format!("{}{}", scope.prefix, decl.name.it);
         let template = self.net.templates.len();
-        self.net.templates.push(NetTemplate { name: address.clone(), hub, group, place: decl.name.place });
+        self.net.templates.push(NetTemplate {
+            name: address.clone(),
+            hub,
+            group,
+            most: decl.most,
+            place: decl.name.place,
+        });
         let mut names = outer.clone();
         let member = Entry::Member { hub, group, template };
         if names.insert(decl.name.it.clone(), member).is_some() {

@@ -154,6 +154,8 @@ pub struct Template {
     pub hub: usize,
     /// The group of that node's outputs: "participant".
     pub group: &'static str,
+    /// For how many members at once, at most; more get nothing.
+    pub most: Option<usize>,
     /// What is made; a name such as "remote_audio/jitter" becomes
     /// "remote\[bob\]/remote_audio/jitter".
     pub nodes: Vec<GraphNode>,
@@ -407,6 +409,7 @@ impl Graph {
                 name: template.name.into(),
                 hub: places[template.hub].1,
                 group: template.group,
+                most: template.most,
                 nodes,
                 links,
                 place: template.place,
@@ -487,6 +490,7 @@ impl Graph {
                 });
             }
             net.templates.push(NetTemplate {
+                most: template.most,
                 name: template.name.to_string(),
                 hub: template.hub,
                 group: template.group,

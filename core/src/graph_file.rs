@@ -101,6 +101,7 @@ pub(crate) struct TemplateDecl {
     pub(crate) of: EndDecl,
     pub(crate) parts: Vec<PartUse>,
     pub(crate) links: Option<Vec<LinkDecl>>,
+    pub(crate) most: Option<usize>,
 }
 
 /// A part of a template, with its parameters.
@@ -656,7 +657,7 @@ impl Reader<'_> {
     fn template(&mut self, name: At<String>, item: At<Item>, broken: &mut String) -> Option<TemplateDecl> {
         let named = check_name("a template", &name, self.found);
         let example = "of = \"room.participant\"";
-        let (mut of, mut parts, mut links) = (None, Vec::new(), None);
+        let (mut of, mut parts, mut links, mut most) = (None, Vec::new(), None, None);
         let mut whole = true;
         for (key, item) in self.table(&format!("each.{}", name.it), item)? {
             match key.it.as_str() {
@@ -669,7 +670,8 @@ impl Reader<'_> {
                     }
                 }
                 "links" => links = Some(self.links(item, broken)),
-                _ => self.unknown(&key, "in a template", &["of", "parts", "links"]),
+                "most" => most = Some(self.whole("most", 1, 1_000, &item)? as usize),
+                _ => self.unknown(&key, "in a template", &["of", "parts", "links", "most"]),
             }
         }
         let Some(of) = of else {
@@ -678,7 +680,7 @@ impl Reader<'_> {
             return None;
         };
         let of = self.end(&of, 0, &of.text, example)?;
-        (named && whole).then_some(TemplateDecl { name, of, parts, links })
+        (named && whole).then_some(TemplateDecl { name, of, parts, links, most })
     }
 
     fn part_use(&mut self, item: At<Item>) -> Option<PartUse> {

@@ -136,10 +136,12 @@ impl Harness {
             port,
             key,
             link: LinkId(u32::MAX),
-            sender: Sender::Closed,
+            // `run` collects what is put out; nothing is sent.
+            sender: Sender::Local { node: NodeId(0), cell: 0 },
             capacity: 0,
             overflow: Overflow::Wait,
             spill: VecDeque::new(),
+            closing: false,
             ledger: Arc::default(),
         });
     }
@@ -389,5 +391,6 @@ fn inlet(port: usize, link: usize) -> Inlet {
         receiver: Receiver::Local(VecDeque::with_capacity(1024)),
         head: None,
         ended: false,
+        source: None,
     }
 }

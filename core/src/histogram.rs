@@ -66,6 +66,16 @@ impl Histogram {
         }
     }
 
+    /// Adds all that `other` counted. \[control\]
+    pub fn merge(&self, other: &Self) {
+        for (mine, theirs) in self.buckets.iter().zip(&other.buckets) {
+            add32(mine, theirs.load(Ordering::Relaxed));
+        }
+        add64(&self.count, other.count.load(Ordering::Relaxed));
+        add64(&self.sum, other.sum.load(Ordering::Relaxed));
+        self.max.fetch_max(other.max.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// The value that a share `q` (0 to 1) of the durations do not exceed;
     /// zero if there are none. \[any\]
     #[must_use]

@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::Timestamp;
 use crate::frame::Header;
 use crate::histogram::Histogram;
+use crate::link::LinkId;
 use crate::media_type::Medium;
 use crate::pool::{Pool, Pooled};
 use crate::timestamp::duration_nanos;
@@ -206,6 +207,8 @@ pub struct NodeLedger {
     pub buffer: Histogram,
     /// What was rendered here, for a sink.
     pub rendered: PathLedger,
+    /// The link whose want of room keeps it from being called, plus one.
+    blocked: AtomicU32,
 }
 
 impl NodeLedger {
@@ -214,6 +217,17 @@ impl NodeLedger {
         self.wait.record(step.wait);
         self.work.record(step.work);
         self.buffer.record(step.buffer);
+    }
+
+    /// Notes which link keeps the node from being called. \[real-time\]
+    pub(crate) fn note_blocked(&self, link: Option<LinkId>) {
+        self.blocked.store(link.map_or(0, |link| link.0 + 1), Ordering::Relaxed);
+    }
+
+    /// The link whose want of room keeps the node from being called. \[any\]
+    #[must_use]
+    pub fn blocked(&self) -> Option<LinkId> {
+        self.blocked.load(Ordering::Relaxed).checked_sub(1).map(LinkId)
     }
 
     /// All drops together. \[any\]

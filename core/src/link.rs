@@ -14,9 +14,11 @@ use crossbeam_queue::ArrayQueue;
 use ringbuf::traits::{Consumer, Observer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
+use crate::control::Through;
 use crate::event::Key;
 use crate::frame::Frame;
-use crate::ledger::LinkLedger;
+use crate::lane::Mailbox;
+use crate::ledger::{LinkLedger, NodeId};
 use crate::waker::LaneWaker;
 
 /// What a link does with a frame for which there is no room.
@@ -52,10 +54,10 @@ pub(crate) enum Item {
 
 /// Where a link's frames are put.
 pub(crate) enum Sender {
-    /// Input `input` of cell `cell` of the same lane.
+    /// Of `node`, which is in place `cell` of the same lane.
     Local {
+        node: NodeId,
         cell: usize,
-        input: usize,
     },
     Ring {
         ring: HeapProd<Item>,
@@ -65,8 +67,6 @@ pub(crate) enum Sender {
         queue: Arc<ArrayQueue<Item>>,
         shared: Arc<Crossing>,
     },
-    /// The receiver is gone.
-    Closed,
 }
 
 /// What both ends of a link between lanes share beside the ring.
@@ -95,6 +95,8 @@ pub(crate) struct Outlet {
     /// What one call put out beyond the ring's room, under `Wait`. The node is
     /// not called again before it is empty, so one call's output bounds it.
     pub(crate) spill: VecDeque<Item>,
+    /// It has been sent its end, and goes once nothing is spilled.
+    pub(crate) closing: bool,
     pub(crate) ledger: Arc<LinkLedger>,
 }
 
@@ -105,6 +107,15 @@ pub(crate) struct Inlet {
     pub(crate) receiver: Receiver,
     pub(crate) head: Option<Item>,
     pub(crate) ended: bool,
+    /// Who feeds it; `None` in a harness.
+    pub(crate) source: Option<Source>,
+}
+
+/// Who feeds a link: where messages go that travel upstream.
+pub(crate) struct Source {
+    pub(crate) lane: Mailbox,
+    pub(crate) node: NodeId,
+    pub(crate) through: Through,
 }
 
 /// A link of a running graph. Ids are not used again while the engine lives.
@@ -138,7 +149,7 @@ impl Sender {
         match self {
             Self::Ring { ring, .. } => ring.occupied_len(),
             Self::Open { queue, .. } => queue.len(),
-            Self::Local { .. } | Self::Closed => 0,
+            Self::Local { .. } => 0,
         }
     }
 
@@ -210,7 +221,7 @@ impl Outlet {
         let is_frame = matches!(item, Item::Frame(_));
         let mut dropped = 0;
         match &mut self.sender {
-            Sender::Local { .. } | Sender::Closed => return,
+            Sender::Local { .. } => return,
             Sender::Ring { ring, shared } => {
                 let full = ring.occupied_len() >= self.capacity;
                 if self.overflow == Overflow::DropNewest {
@@ -288,9 +299,10 @@ mod tests {
             capacity,
             overflow,
             spill: VecDeque::new(),
+            closing: false,
             ledger: Arc::default(),
         };
-        (outlet, Inlet { port: 0, link, receiver, head: None, ended: false })
+        (outlet, Inlet { port: 0, link, receiver, head: None, ended: false, source: None })
     }
 
     fn frame(sequence: u64) -> Item {

@@ -72,6 +72,7 @@ pub(crate) struct NetLink {
 
 #[derive(Clone, Debug)]
 pub(crate) struct NetTemplate {
+    pub(crate) most: Option<usize>,
     pub(crate) name: String,
     pub(crate) hub: usize,
     pub(crate) group: &'static str,

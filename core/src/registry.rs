@@ -42,8 +42,11 @@ pub struct NodeSpec {
     /// What its outputs carry, given what comes in. Pure: opens nothing.
     pub negotiate: fn(&Offer<'_>) -> Result<Negotiated, Mismatch>,
     /// Makes one. \[control\]
-    pub build: &'static (dyn Fn(Setup<'_>) -> Result<Box<dyn Node>, NodeError> + Sync),
+    pub build: &'static Build,
 }
+
+/// Makes a node of some kind.
+pub type Build = dyn Fn(Setup<'_>) -> Result<Box<dyn Node>, NodeError> + Sync;
 
 /// What comes to a node, as far as is known.
 pub struct Offer<'a> {

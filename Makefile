@@ -1,0 +1,46 @@
+# The two commands a newcomer needs are `make call` and `make test`.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Debian packages without which the codecs do not build, and the command by
+# which each is known to be there.
+TOOLS := cc:gcc c++:g++ cmake:cmake nasm:nasm perl:perl
+SECONDS_TO_RUN ?= 10
+
+.PHONY: help setup call test format lint
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## install what is missing (Debian packages, through apt-get)
+	@missing=""; \
+	for tool in $(TOOLS); do command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool##*:}"; done; \
+	if [ -n "$$missing" ]; then \
+	  if ! command -v apt-get >/dev/null; then \
+	    echo "Please install:$$missing. (There is no apt-get here to do it.)" >&2; exit 1; \
+	  fi; \
+	  as_root=""; \
+	  if [ "$$(id -u)" != 0 ]; then \
+	    if ! command -v sudo >/dev/null; then echo "Please install as root:$$missing" >&2; exit 1; fi; \
+	    as_root=sudo; \
+	  fi; \
+	  echo "Installing$$missing"; \
+	  $$as_root apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+	@command -v cargo >/dev/null || { echo "Please install Rust 1.88 or newer: https://rustup.rs" >&2; exit 1; }
+
+call: setup ## a ten-second call between two people in one process; see out/
+	cargo build --release --locked --bin sidetone
+	target/release/sidetone run graphs/call.toml --seconds $(SECONDS_TO_RUN)
+	@echo; echo "What they saw and heard is in out/; begin with out/contact_sheet.png:"; ls -lh out
+
+test: setup format lint ## everything: formatting, lints, unit, contract, whole-graph and doc tests
+	cargo test --workspace --locked
+
+format:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings

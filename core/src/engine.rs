@@ -1,0 +1,258 @@
+//! `Engine`: runs a schedule.
+//!
+//! The thread that calls [`Engine::run`] supervises: it makes and removes the
+//! parts of templates, watches for stalls, and tells the caller what happens.
+//! Under the real clock each lane is a thread of its own; under a virtual clock
+//! the supervisor drives all lanes in turn, in a fixed order, and moves time on
+//! when none has anything left to do, so that two runs take the same steps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::clock::Clock;
+use crate::diagnostic::Diagnostics;
+use crate::event::EventKind;
+use crate::graph::Graph;
+use crate::lane::{Lane, Message, Notice};
+use crate::media_type::Medium;
+use crate::param::Value;
+use crate::report::{EndToEnd, Report};
+use crate::schedule::Schedule;
+use crate::supervisor::{LaneDriver, Supervisor};
+use crate::timestamp::Timestamp;
+
+/// Notices under way from lanes to the supervisor, at most.
+const NOTICES: usize = 16_384;
+/// How often the caller hears of progress, and stalls are looked for.
+const TICK: Duration = Duration::from_millis(250);
+/// How long lanes may take to end after the graph has drained.
+const JOIN: Duration = Duration::from_secs(2);
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Real or virtual.
+    pub clock: Clock,
+    /// The seed of every random choice.
+    pub seed: u64,
+    /// Stop (sources end, what is under way drains) after this long.
+    pub limit: Option<Duration>,
+    /// How long draining may take before what remains is cut off.
+    pub drain: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { clock: Clock::real(), seed: 1, limit: None, drain: Duration::from_secs(5) }
+    }
+}
+
+/// What the caller of `run` is told.
+#[derive(Debug)]
+pub enum Update<'a> {
+    /// A node had something to say.
+    Event {
+        /// Seconds since the start.
+        at: f64,
+        /// Which node.
+        node: &'a str,
+        /// What.
+        kind: &'a EventKind,
+    },
+    /// A quarter of a second has passed.
+    Progress(&'a Progress),
+}
+
+/// How far a run has come.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Time since the start.
+    pub elapsed: Duration,
+    /// Frames rendered: sound, pictures.
+    pub rendered: [u64; 2],
+    /// Frames let go anywhere.
+    pub dropped: u64,
+    /// Capture to render so far.
+    pub end_to_end_ms: EndToEnd,
+    /// Members of templates present.
+    pub members: usize,
+}
+
+/// Stops a run or changes it, from another thread. \[control\]
+#[derive(Clone)]
+pub struct Handle {
+    stop: Arc<AtomicBool>,
+    sets: Sender<Set>,
+}
+
+pub(crate) struct Set {
+    pub(crate) node: String,
+    pub(crate) param: String,
+    pub(crate) value: Value,
+}
+
+impl Handle {
+    /// Ends the sources; `run` returns when what is under way has drained. \[any\]
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    /// Gives a live parameter of a node a new value. A name or value that does
+    /// not fit is told as a `Notice` of the run. \[control\]
+    pub fn set(&self, node: &str, param: &str, value: Value) {
+        // The run may be over, in which case there is nothing to set.
+        let _ = self.sets.send(Set { node: node.to_owned(), param: param.to_owned(), value });
+    }
+}
+
+/// A graph ready to run: its nodes are made, its files open.
+pub struct Engine {
+    supervisor: Supervisor,
+    lanes: LaneDriver,
+    notices: Receiver<Notice>,
+    sets: Receiver<Set>,
+    handle: Handle,
+    options: Options,
+}
+
+impl Engine {
+    /// Makes the nodes of a checked graph. \[control\]
+    ///
+    /// # Errors
+    /// Nodes that could not be made (a file that cannot be opened), and links
+    /// whose ends no longer agree now that files are open; each with its place
+    /// in the graph file.
+    pub fn new(graph: Graph, options: Options) -> Result<Self, Diagnostics> {
+        let (sender, notices) = crossbeam_channel::bounded(NOTICES);
+        let (set, sets) = crossbeam_channel::unbounded();
+        let mut lanes = if options.clock.is_virtual() {
+            LaneDriver::InTurn(Vec::new())
+        } else {
+            LaneDriver::Threads(Vec::new())
+        };
+        let schedule = Schedule::compile(&graph);
+        let supervisor = Supervisor::new(graph, schedule, &options, sender, &mut lanes)?;
+        let handle = Handle { stop: Arc::default(), sets: set };
+        Ok(Self { supervisor, lanes, notices, sets, handle, options })
+    }
+
+    /// For stopping and changing the run from elsewhere. \[any\]
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until every node has ended, the time limit is reached or `stop` is
+    /// called, and what was under way has drained. Tells `observe` of every
+    /// event and, under the real clock, of progress. \[control\]
+    pub fn run(mut self, mut observe: impl FnMut(Update<'_>)) -> Report {
+        self.supervisor.start(self.options.clock.now());
+        if self.options.clock.is_virtual() {
+            self.run_in_turn(&mut observe);
+        } else {
+            self.run_threads(&mut observe);
+        }
+        self.supervisor.report()
+    }
+
+    fn stop_at(&self) -> Option<Timestamp> {
+        self.options.limit.map(|limit| self.supervisor.started() + limit)
+    }
+
+    fn run_in_turn(&mut self, observe: &mut dyn FnMut(Update<'_>)) {
+        let stop_at = self.stop_at();
+        loop {
+            self.settle(observe);
+            let now = self.options.clock.now();
+            let asked = self.handle.stop.load(Ordering::Acquire);
+            if !self.supervisor.is_stopping() && (asked || stop_at.is_some_and(|at| at <= now)) {
+                self.supervisor.stop(now);
+                continue;
+            }
+            if self.supervisor.is_done() || self.supervisor.is_overdue(now, self.options.drain) {
+                break;
+            }
+            let LaneDriver::InTurn(lanes) = &self.lanes else { break };
+            let timers = lanes.iter().filter_map(Lane::next_timer).chain(self.supervisor.next_timer());
+            let next = timers.chain(stop_at.filter(|_| !self.supervisor.is_stopping())).min();
+            match next.or_else(|| self.supervisor.drain_end(self.options.drain)) {
+                Some(at) => self.options.clock.advance_to(at),
+                // Nothing will ever happen again: end what can end.
+                None => self.supervisor.stop(now),
+            }
+        }
+    }
+
+    /// Drives all lanes until none has anything to do at the present time.
+    fn settle(&mut self, observe: &mut dyn FnMut(Update<'_>)) {
+        loop {
+            let LaneDriver::InTurn(lanes) = &mut self.lanes else { return };
+            let mut any = false;
+            for lane in lanes.iter_mut() {
+                any |= lane.turn();
+            }
+            any |= self.attend(observe);
+            if !any {
+                return;
+            }
+        }
+    }
+
+    /// Deals with all that lanes and the caller have said; tells whether there
+    /// was anything.
+    fn attend(&mut self, observe: &mut dyn FnMut(Update<'_>)) -> bool {
+        let mut any = false;
+        while let Ok(set) = self.sets.try_recv() {
+            any = true;
+            self.supervisor.set(&set, observe);
+        }
+        while let Ok(notice) = self.notices.try_recv() {
+            any = true;
+            self.supervisor.heed(notice, &mut self.lanes, observe);
+        }
+        any | self.supervisor.restart_due(self.options.clock.now(), observe)
+    }
+
+    fn run_threads(&mut self, observe: &mut dyn FnMut(Update<'_>)) {
+        let stop_at = self.stop_at();
+        let mut tick = self.options.clock.now() + TICK;
+        loop {
+            let now = self.options.clock.now();
+            let asked = self.handle.stop.load(Ordering::Acquire);
+            if !self.supervisor.is_stopping() && (asked || stop_at.is_some_and(|at| at <= now)) {
+                self.supervisor.stop(now);
+            }
+            if self.supervisor.is_done() || self.supervisor.is_overdue(now, self.options.drain) {
+                break;
+            }
+            if now >= tick {
+                tick = now + TICK;
+                self.supervisor.watch(now, observe);
+                observe(Update::Progress(&self.supervisor.progress(now)));
+            }
+            self.attend(observe);
+            let wait =
+                stop_at.filter(|_| !self.supervisor.is_stopping()).map_or(tick, |at| tick.min(at)).since(now);
+            match self.notices.recv_timeout(wait.min(TICK)) {
+                Ok(notice) => self.supervisor.heed(notice, &mut self.lanes, observe),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.supervisor.post_all(|| Message::Quit);
+        self.lanes.join(&self.options.clock, JOIN);
+        // What the lanes said last, such as a node's end, still counts.
+        self.attend(observe);
+    }
+}
+
+impl Progress {
+    /// Frames rendered of one medium. \[any\]
+    #[must_use]
+    pub const fn of(&self, medium: Medium) -> u64 {
+        self.rendered[medium as usize]
+    }
+}

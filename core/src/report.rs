@@ -1,0 +1,219 @@
+//! `Report`: what a run's ledger shows, for people and for machines.
+
+use serde::Serialize;
+
+use crate::histogram::{Histogram, Summary};
+use crate::ledger::{DropReason, NodeLedger, Step};
+use crate::link::Overflow;
+use crate::media_type::Medium;
+
+/// What a run showed. Its JSON form is the one that `--report` writes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The graph's name.
+    pub graph: String,
+    /// How long it ran, by its clock, draining included.
+    pub seconds: f64,
+    /// Whether time was virtual.
+    pub virtual_time: bool,
+    /// The seed of every random choice.
+    pub seed: u64,
+    /// Capture to render, by medium.
+    pub end_to_end_ms: EndToEnd,
+    /// Capture to render at each sink, with the share of every node on the way.
+    pub paths: Vec<Path>,
+    /// Every node.
+    pub stages: Vec<Stage>,
+    /// Every link.
+    pub links: Vec<LinkReport>,
+    /// What failed.
+    pub faults: Vec<FaultReport>,
+    /// Nodes that had to be cut off while they still held something.
+    pub undrained: Vec<String>,
+}
+
+/// Capture to render over all sinks, in milliseconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct EndToEnd {
+    /// Sound; absent if none was rendered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio: Option<Summary>,
+    /// Pictures; absent if none were rendered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<Summary>,
+}
+
+/// One sink, and the way to it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Path {
+    /// The sink.
+    pub sink: String,
+    /// Sound or pictures: "audio" or "video".
+    pub medium: String,
+    /// Capture to render, in milliseconds.
+    pub end_to_end_ms: Summary,
+    /// Mean share of each node, in path order. They add up to the mean of
+    /// `end_to_end_ms`.
+    pub shares: Vec<Share>,
+}
+
+/// A node's mean share of a path's time, in milliseconds a frame.
+#[derive(Clone, Debug, Serialize)]
+pub struct Share {
+    /// The node.
+    pub node: String,
+    /// Waiting before it.
+    pub wait_ms: f64,
+    /// Being worked on in it.
+    pub work_ms: f64,
+    /// Held in it.
+    pub buffer_ms: f64,
+}
+
+/// One node.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stage {
+    /// Its name.
+    pub node: String,
+    /// Its kind.
+    pub kind: String,
+    /// The lane it ran on.
+    pub lane: String,
+    /// Frames put out (or rendered, by a sink).
+    pub frames: u64,
+    /// Frames let go.
+    pub dropped: u64,
+    /// The same by reason, where there were any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped_by_reason: Vec<(&'static str, u64)>,
+    /// Waiting before it, per frame put out.
+    pub wait_ms: Summary,
+    /// Being worked on in it.
+    pub work_ms: Summary,
+    /// Held in it.
+    pub buffer_ms: Summary,
+}
+
+/// One link.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinkReport {
+    /// "node.port".
+    pub from: String,
+    /// "node.port".
+    pub to: String,
+    /// Frames put in.
+    pub frames: u64,
+    /// Frames its policy let go.
+    pub dropped: u64,
+    /// The most that ever waited in it.
+    pub high_water: u64,
+    /// How many may.
+    pub capacity: usize,
+    /// What happens to those for which there is no room.
+    pub overflow: &'static str,
+}
+
+/// One failure.
+#[derive(Clone, Debug, Serialize)]
+pub struct FaultReport {
+    /// Seconds since the start.
+    pub at: f64,
+    /// Which node.
+    pub node: String,
+    /// Its kind.
+    pub kind: String,
+    /// The file it works on, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What happened.
+    pub what: String,
+    /// What the graph's policy made of it.
+    pub action: String,
+}
+
+impl std::fmt::Display for FaultReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.node, self.kind)?;
+        if let Some(path) = &self.path {
+            write!(f, ", {path}")?;
+        }
+        write!(f, ": {}; {}", self.what, self.action)
+    }
+}
+
+impl EndToEnd {
+    /// Over these sinks. \[control\]
+    pub(crate) fn of<'a>(sinks: impl Iterator<Item = &'a NodeLedger>) -> Self {
+        let all = [Histogram::default(), Histogram::default()];
+        for sink in sinks {
+            if let Some(medium) = sink.rendered.medium() {
+                all[medium as usize].merge(&sink.rendered.end_to_end);
+            }
+        }
+        let some = |histogram: &Histogram| Some(histogram.summary()).filter(|summary| summary.count > 0);
+        Self { audio: some(&all[Medium::Audio as usize]), video: some(&all[Medium::Video as usize]) }
+    }
+}
+
+impl Stage {
+    pub(crate) fn of(node: &str, kind: &str, lane: &str, ledger: &NodeLedger) -> Self {
+        Self {
+            node: node.to_owned(),
+            kind: kind.to_owned(),
+            lane: lane.to_owned(),
+            frames: ledger.frames.get(),
+            dropped: ledger.drops(),
+            dropped_by_reason: DropReason::ALL
+                .iter()
+                .map(|reason| (reason.name(), ledger.dropped[*reason as usize].get()))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            wait_ms: ledger.wait.summary(),
+            work_ms: ledger.work.summary(),
+            buffer_ms: ledger.buffer.summary(),
+        }
+    }
+}
+
+impl Path {
+    /// The way to a sink that rendered something; `name` names nodes. \[control\]
+    pub(crate) fn of(sink: &str, ledger: &NodeLedger, name: impl Fn(&Step) -> String) -> Option<Self> {
+        let medium = ledger.rendered.medium()?;
+        let end_to_end_ms = ledger.rendered.end_to_end.summary();
+        #[allow(clippy::cast_precision_loss)]
+        let frames = end_to_end_ms.count.max(1) as f64;
+        let mean = |sum: std::time::Duration| crate::histogram::millis(sum) / frames;
+        let shares = ledger
+            .rendered
+            .sums()
+            .iter()
+            .map(|step| Share {
+                node: name(step),
+                wait_ms: mean(step.wait),
+                work_ms: mean(step.work),
+                buffer_ms: mean(step.buffer),
+            })
+            .collect();
+        Some(Self { sink: sink.to_owned(), medium: medium.to_string(), end_to_end_ms, shares })
+    }
+}
+
+impl LinkReport {
+    pub(crate) fn of(
+        from: &str,
+        to: &str,
+        capacity: usize,
+        overflow: Overflow,
+        ledger: &crate::ledger::LinkLedger,
+    ) -> Self {
+        Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            frames: ledger.frames.get(),
+            dropped: ledger.dropped.get(),
+            high_water: ledger.high_water.get(),
+            capacity,
+            overflow: overflow.word(),
+        }
+    }
+}

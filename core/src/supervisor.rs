@@ -1,0 +1,523 @@
+//! `Supervisor`: the control side of a running graph. It makes nodes and links,
+//! places them on lanes, makes and removes the parts of templates, makes failed
+//! nodes anew, and keeps the ledgers of all that ever ran.
+
+mod account;
+mod templates;
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::cell::{Cell, OnFault};
+use crate::clock::Clock;
+use crate::context::Wiring;
+use crate::control::{Control, Through};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::engine::{Options, Set, Update};
+use crate::event::{Event, EventKind, Key};
+use crate::fault::NodeError;
+use crate::frame::FramePool;
+use crate::graph::{Graph, GraphNode};
+use crate::lane::{Edit, Lane, LaneLedger, Mailbox, Message, Notice};
+use crate::ledger::{LinkLedger, NodeId, NodeLedger, TrailRecord, trail_pool};
+use crate::link::{self, Inlet, LinkId, Outlet, Overflow, Receiver, Source};
+use crate::media_type::MediaType;
+use crate::node::{Node, Setup, Shared};
+use crate::pool::Pool;
+use crate::report::FaultReport;
+use crate::schedule::{Schedule, pool_slots};
+use crate::timestamp::Timestamp;
+use crate::waker::NodeWaker;
+
+/// Frames under way that the ledger follows at once.
+const TRAILS: usize = 4_096;
+/// A node that fails is made anew at most this often.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// How lanes are driven.
+pub(crate) enum LaneDriver {
+    Threads(Vec<JoinHandle<()>>),
+    InTurn(Vec<Lane>),
+}
+
+impl LaneDriver {
+    fn add(&mut self, name: &str, lane: Lane) -> Result<(), std::io::Error> {
+        match self {
+            Self::InTurn(lanes) => lanes.push(lane),
+            Self::Threads(threads) => {
+                threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || lane.run())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for lanes to end. One that is stuck inside a node's call is left
+    /// behind after `limit`: there is no safe way to end it.
+    pub(crate) fn join(&mut self, clock: &Clock, limit: Duration) {
+        let Self::Threads(threads) = self else { return };
+        let until = clock.now() + limit;
+        while threads.iter().any(|thread| !thread.is_finished()) && clock.now() < until {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        for thread in threads.drain(..).filter(JoinHandle::is_finished) {
+            // A lane catches its nodes' panics; were it to panic itself, the
+            // ledgers are still worth reporting.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct LaneEntry {
+    name: Arc<str>,
+    mailbox: Mailbox,
+    ledger: Arc<LaneLedger>,
+    seen_turns: u64,
+}
+
+struct NodeEntry {
+    node: GraphNode,
+    lane: usize,
+    ledger: Arc<NodeLedger>,
+    waker: NodeWaker,
+    ended: bool,
+    removed: bool,
+    restarts: u32,
+    /// Calls seen when the node was last looked at, and since when no more.
+    still: (u64, Timestamp),
+    stalled: bool,
+}
+
+struct LinkEntry {
+    from: String,
+    to: String,
+    capacity: usize,
+    overflow: Overflow,
+    ledger: Arc<LinkLedger>,
+}
+
+/// The parts made for one member of a group.
+struct Instance {
+    template: usize,
+    hub: NodeId,
+    key: Key,
+    nodes: Vec<NodeId>,
+    /// Ends at nodes around it: to be taken away with it.
+    outside: Vec<(NodeId, usize, LinkId)>,
+    gone: bool,
+}
+
+/// A link to be made: sender, receiver, and how.
+struct Wanted {
+    from: (NodeId, Through),
+    to: (NodeId, usize),
+    capacity: usize,
+    overflow: Overflow,
+}
+
+pub(crate) struct Supervisor {
+    graph: Graph,
+    schedule: Schedule,
+    seed: u64,
+    clock: Clock,
+    shared: Shared,
+    trails: Arc<Pool<TrailRecord>>,
+    notices: Sender<Notice>,
+    lanes: Vec<LaneEntry>,
+    nodes: Vec<NodeEntry>,
+    links: Vec<LinkEntry>,
+    instances: Vec<Instance>,
+    faults: Vec<FaultReport>,
+    restarts: VecDeque<(Timestamp, NodeId)>,
+    started: Timestamp,
+    stopped: Option<Timestamp>,
+    ended: Timestamp,
+}
+
+impl Supervisor {
+    /// Makes the graph's own nodes and lanes. Lanes do nothing before `start`.
+    pub(crate) fn new(
+        mut graph: Graph,
+        schedule: Schedule,
+        options: &Options,
+        notices: Sender<Notice>,
+        drivers: &mut LaneDriver,
+    ) -> Result<Self, Diagnostics> {
+        let clock = options.clock.clone();
+        let shared = Shared::default();
+        let mut lanes = Vec::new();
+        let mut idle = Vec::new();
+        for plan in &schedule.lanes {
+            let (entry, lane) = new_lane(Arc::clone(&plan.name), &clock, &notices);
+            lanes.push(entry);
+            idle.push(lane);
+        }
+
+        let mut failures = Vec::new();
+        let mut made: Vec<Option<(Box<dyn Node>, NodeWaker)>> = graph.nodes.iter().map(|_| None).collect();
+        for &index in &schedule.order {
+            let waker = NodeWaker::new(Arc::clone(lanes[schedule.lane_of[index]].mailbox.waker()));
+            let node = &graph.nodes[index];
+            match build(node, &waker, options.seed, &clock, &shared) {
+                Ok(made_node) => {
+                    let types = made_node.output_types();
+                    made[index] = Some((made_node, waker));
+                    if types.iter().any(Option::is_some)
+                        && let Err(mismatch) = graph.renegotiate(index, &types)
+                    {
+                        failures.extend(mismatch.list);
+                    }
+                }
+                Err(error) => failures.push(
+                    Diagnostic::error(format!("{}: {error}", node.name))
+                        .at(node.place, format!("{} cannot be made", node.spec.kind)),
+                ),
+            }
+        }
+        if !failures.is_empty() {
+            return Err(Diagnostics::new(failures, Arc::clone(&graph.sources)));
+        }
+
+        let mut supervisor = Self {
+            seed: options.seed,
+            clock,
+            shared,
+            trails: Arc::new(trail_pool(TRAILS)),
+            notices,
+            lanes,
+            nodes: Vec::new(),
+            links: Vec::new(),
+            instances: Vec::new(),
+            faults: Vec::new(),
+            restarts: VecDeque::new(),
+            started: Timestamp::ZERO,
+            stopped: None,
+            ended: Timestamp::ZERO,
+            graph,
+            schedule,
+        };
+        let mut edits = supervisor.edits();
+        for (index, made) in made.into_iter().enumerate() {
+            let Some((node, waker)) = made else { continue };
+            let rank = supervisor.schedule.order.iter().position(|&other| other == index).unwrap_or(0);
+            let entry = supervisor.graph.nodes[index].clone();
+            let lane = supervisor.schedule.lane_of[index];
+            let mut cell = supervisor.cell(entry, lane, node, waker, (rank as u64 + 1) << 16);
+            cell.expected = supervisor.templates_feeding(index).count();
+            cell.fed = cell.expected > 0;
+            edits[lane].add.push(cell);
+        }
+        for (link, plan) in supervisor.graph.links.clone().iter().zip(supervisor.schedule.links.clone()) {
+            let wanted = Wanted {
+                from: (node_id(link.from.0), Through { port: link.from.1, key: None }),
+                to: (node_id(link.to.0), link.to.1),
+                capacity: plan.capacity,
+                overflow: link.overflow,
+            };
+            supervisor.link(&wanted, &mut edits);
+        }
+        supervisor.post_edits(edits);
+        for (entry, lane) in supervisor.lanes.iter().zip(idle) {
+            if let Err(error) = drivers.add(&entry.name, lane) {
+                let diagnostic =
+                    Diagnostic::error(format!("cannot start the thread of lane {}: {error}", entry.name));
+                return Err(Diagnostics::new(vec![diagnostic], Arc::clone(&supervisor.graph.sources)));
+            }
+        }
+        Ok(supervisor)
+    }
+
+    pub(crate) fn start(&mut self, now: Timestamp) {
+        self.started = now;
+        self.ended = now;
+        self.nodes.iter_mut().for_each(|entry| entry.still.1 = now);
+        self.post_all(|| Message::Start);
+    }
+
+    pub(crate) const fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    pub(crate) fn stop(&mut self, now: Timestamp) {
+        self.stopped.get_or_insert(now);
+        self.post_all(|| Message::Stop);
+    }
+
+    pub(crate) const fn is_stopping(&self) -> bool {
+        self.stopped.is_some()
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.nodes.iter().all(|entry| entry.ended || entry.removed)
+    }
+
+    pub(crate) fn is_overdue(&self, now: Timestamp, drain: Duration) -> bool {
+        self.drain_end(drain).is_some_and(|end| now >= end)
+    }
+
+    pub(crate) fn drain_end(&self, drain: Duration) -> Option<Timestamp> {
+        self.stopped.map(|at| at + drain)
+    }
+
+    pub(crate) fn next_timer(&self) -> Option<Timestamp> {
+        self.restarts.front().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn post_all(&self, message: impl Fn() -> Message) {
+        for lane in &self.lanes {
+            post(&lane.mailbox, message());
+        }
+    }
+
+    /// Gives a live parameter a new value.
+    pub(crate) fn set(&mut self, set: &Set, observe: &mut dyn FnMut(Update<'_>)) {
+        let found = self.nodes.iter().position(|entry| !entry.removed && *entry.node.name == *set.node);
+        let checked = found.ok_or_else(|| format!("there is no node {}", set.node)).and_then(|index| {
+            let spec = self.nodes[index].node.spec;
+            let param = spec
+                .param(&set.param)
+                .ok_or_else(|| format!("{} has no parameter {}", spec.kind, set.param))?;
+            if !param.live {
+                return Err(format!("{} of {} cannot change while running", param.name, spec.kind));
+            }
+            Ok((index, param.name, param.accept(&set.value).map_err(|why| format!("{} {why}", param.name))?))
+        });
+        match checked {
+            Ok((index, param, value)) => {
+                let control = Control::Set { param, value };
+                let message = Message::Control { node: node_id(index), control, through: None };
+                post(&self.lanes[self.nodes[index].lane].mailbox, message);
+            }
+            Err(why) => {
+                let kind = EventKind::Notice(why.into());
+                observe(Update::Event { at: self.seconds(self.clock.now()), node: &set.node, kind: &kind });
+            }
+        }
+    }
+
+    /// Deals with what a lane says.
+    pub(crate) fn heed(
+        &mut self,
+        notice: Notice,
+        drivers: &mut LaneDriver,
+        observe: &mut dyn FnMut(Update<'_>),
+    ) {
+        match notice {
+            Notice::Event(event) => self.heed_event(&event, drivers, observe),
+            Notice::Left(left) => drop(left),
+        }
+    }
+
+    fn heed_event(&mut self, event: &Event, drivers: &mut LaneDriver, observe: &mut dyn FnMut(Update<'_>)) {
+        let index = event.node.0 as usize;
+        let Some(entry) = self.nodes.get(index) else { return };
+        let name = Arc::clone(&entry.node.name);
+        let at = self.seconds(event.at);
+        observe(Update::Event { at, node: &name, kind: &event.kind });
+        match &event.kind {
+            EventKind::Appeared { group, key, name: member } => {
+                for why in self.appear(event.node, group, *key, member, drivers) {
+                    observe(Update::Event { at, node: &name, kind: &EventKind::Notice(why.into()) });
+                }
+            }
+            EventKind::Vanished { key, .. } => {
+                let of = |instance: &&mut Instance| instance.hub == event.node && instance.key == *key;
+                self.instances.iter_mut().filter(of).for_each(|instance| instance.gone = true);
+                self.sweep();
+            }
+            EventKind::Ended => {
+                self.nodes[index].ended = true;
+                self.ended = self.ended.max(event.at);
+                for (template, _) in
+                    self.graph.templates.clone().iter().enumerate().filter(|(_, t)| t.hub == index)
+                {
+                    self.unexpect(template);
+                }
+                self.sweep();
+            }
+            EventKind::Fault { fault, action } => {
+                let node = &entry.node;
+                let path = node.params.get("path").map(|path| path.to_string().trim_matches('"').to_owned());
+                self.faults.push(FaultReport {
+                    at,
+                    node: name.to_string(),
+                    kind: node.spec.kind.to_owned(),
+                    path,
+                    what: fault.to_string(),
+                    action: (*action).to_owned(),
+                });
+                match node.on_fault {
+                    OnFault::Stop => {
+                        self.nodes[index].ended = true;
+                        self.sweep();
+                    }
+                    OnFault::Restart => self.restarts.push_back((event.at + RESTART, event.node)),
+                    OnFault::Bypass => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes anew the nodes that failed long enough ago.
+    pub(crate) fn restart_due(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) -> bool {
+        let mut any = false;
+        while let Some((_, id)) = self.restarts.front().copied().filter(|(at, _)| *at <= now) {
+            self.restarts.pop_front();
+            any = true;
+            let entry = &mut self.nodes[id.0 as usize];
+            entry.restarts += 1;
+            let entry = &self.nodes[id.0 as usize];
+            let built = build(&entry.node, &entry.waker, self.seed, &self.clock, &self.shared);
+            let mailbox = &self.lanes[entry.lane].mailbox;
+            match built {
+                Ok(with) => post(mailbox, Message::Replace { node: id, with }),
+                Err(error) if entry.restarts >= 5 || self.is_stopping() => {
+                    let why = format!("cannot be made anew: {error}; the node stops");
+                    let kind = EventKind::Notice(why.into());
+                    observe(Update::Event { at: self.seconds(now), node: &entry.node.name, kind: &kind });
+                    post(mailbox, Message::GiveUp { node: id });
+                }
+                Err(_) => self.restarts.push_back((now + RESTART, id)),
+            }
+        }
+        any
+    }
+
+    fn edits(&self) -> Vec<Edit> {
+        self.lanes.iter().map(|_| Edit::default()).collect()
+    }
+
+    fn post_edits(&self, edits: Vec<Edit>) {
+        for (lane, edit) in self.lanes.iter().zip(edits) {
+            if !edit.is_empty() {
+                post(&lane.mailbox, Message::Edit(Box::new(edit)));
+            }
+        }
+    }
+
+    fn cell(
+        &mut self,
+        node: GraphNode,
+        lane: usize,
+        made: Box<dyn Node>,
+        waker: NodeWaker,
+        rank: u64,
+    ) -> Box<Cell> {
+        let id = node_id(self.nodes.len());
+        let mut wiring = Wiring::new(node.spec.outputs.len(), 0, Arc::clone(&self.trails));
+        wiring.pools = node.outputs.iter().map(|media| FramePool::new(pool_slots(media))).collect();
+        let ledger = Arc::clone(&wiring.ledger);
+        let mut cell = Cell::new(id, node.spec, made, wiring, waker.clone(), node.on_fault);
+        cell.rank = rank;
+        self.nodes.push(NodeEntry {
+            node,
+            lane,
+            ledger,
+            waker,
+            ended: false,
+            removed: false,
+            restarts: 0,
+            still: (0, self.clock.now()),
+            stalled: false,
+        });
+        Box::new(cell)
+    }
+
+    /// Makes both ends of a link and enters them in the edits of their lanes.
+    fn link(&mut self, wanted: &Wanted, edits: &mut [Edit]) {
+        let link = LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX));
+        let (from, through) = wanted.from;
+        let (to, port) = wanted.to;
+        let (sending, receiving) = (&self.nodes[from.0 as usize], &self.nodes[to.0 as usize]);
+        let ledger: Arc<LinkLedger> = Arc::default();
+        self.links.push(LinkEntry {
+            from: format!("{}.{}", sending.node.name, sending.node.spec.outputs[through.port].name),
+            to: format!("{}.{}", receiving.node.name, receiving.node.spec.inputs[port].name),
+            capacity: wanted.capacity,
+            overflow: wanted.overflow,
+            ledger: Arc::clone(&ledger),
+        });
+        let (sender, receiver) = if sending.lane == receiving.lane {
+            let queue = VecDeque::with_capacity(wanted.capacity + 1);
+            (link::Sender::Local { node: to, cell: 0 }, Receiver::Local(queue))
+        } else {
+            let waker = |lane: usize| Arc::clone(self.lanes[lane].mailbox.waker());
+            link::crossing(wanted.capacity, wanted.overflow, waker(sending.lane), waker(receiving.lane))
+        };
+        let outlet = Outlet {
+            port: through.port,
+            key: through.key,
+            link,
+            sender,
+            capacity: wanted.capacity,
+            overflow: wanted.overflow,
+            spill: VecDeque::with_capacity(64),
+            closing: false,
+            ledger,
+        };
+        let source = Source { lane: self.lanes[sending.lane].mailbox.clone(), node: from, through };
+        let inlet = Inlet { port, link, receiver, head: None, ended: false, source: Some(source) };
+        edits[sending.lane].outlets.push((from, outlet));
+        edits[receiving.lane].inlets.push((to, inlet));
+    }
+
+    fn seconds(&self, at: Timestamp) -> f64 {
+        at.since(self.started).as_secs_f64()
+    }
+}
+
+fn node_id(index: usize) -> NodeId {
+    NodeId(u32::try_from(index).unwrap_or(u32::MAX))
+}
+
+fn new_lane(name: Arc<str>, clock: &Clock, notices: &Sender<Notice>) -> (LaneEntry, Lane) {
+    let lane = Lane::new(clock.clone(), notices.clone());
+    (LaneEntry { name, mailbox: lane.mailbox(), ledger: lane.ledger(), seen_turns: 0 }, lane)
+}
+
+/// Posts what must not be lost. The box is far larger than what the supervisor
+/// ever has under way, so it is full only if the lane is stuck, and then nothing
+/// it is told matters any more.
+fn post(mailbox: &Mailbox, message: Message) {
+    let _ = mailbox.post(message);
+}
+
+fn build(
+    node: &GraphNode,
+    waker: &NodeWaker,
+    seed: u64,
+    clock: &Clock,
+    shared: &Shared,
+) -> Result<Box<dyn Node>, NodeError> {
+    let inputs: &[Option<MediaType>] = &node.inputs;
+    let setup = Setup {
+        name: &node.name,
+        params: &node.params,
+        inputs,
+        seed: seed_of(seed, &node.name),
+        waker: waker.clone(),
+        virtual_time: clock.is_virtual(),
+        shared,
+    };
+    catch_unwind(AssertUnwindSafe(|| (node.spec.build)(setup))).unwrap_or_else(|_| {
+        Err(NodeError::Unavailable("panicked while it was made; this is a defect in it".into()))
+    })
+}
+
+/// A node's own seed, from the run's seed and its name: FNV-1a, then the
+/// finaliser of SplitMix64, so that names that differ little give seeds that
+/// differ much.
+fn seed_of(seed: u64, name: &str) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325 ^ seed;
+    for byte in name.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}

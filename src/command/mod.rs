@@ -1,0 +1,109 @@
+//! The subcommands, and what they share.
+
+mod check;
+mod completions;
+mod draw;
+mod nodes;
+mod plan;
+mod run;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sidetone::{Diagnostics, Graph, LoadOptions, registry};
+
+/// All went well.
+const FINE: u8 = 0;
+/// It failed while running.
+const FAILED: u8 = 1;
+/// The graph or the arguments are wrong.
+const WRONG: u8 = 2;
+
+/// Sidetone runs real-time calls from graph files.
+#[derive(Parser)]
+#[command(
+    name = "sidetone",
+    version,
+    about = "Runs real-time calls from graph files",
+    after_help = "Start here:\n  sidetone run graphs/call.toml --seconds 10   a call between two people, in one process\n  \
+                  sidetone run graphs/call.toml --help         what that graph lets you set\n  \
+                  sidetone nodes                               everything a graph can be made of\n  \
+                  sidetone check my.toml                       what is wrong with it, before running\n\n\
+                  Exit codes: 0 fine, 1 it failed while running, 2 the graph or the arguments are wrong."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Plan(plan::Plan),
+    Nodes(nodes::Nodes),
+    Draw(draw::Draw),
+    Completions(completions::Completions),
+}
+
+/// Reads the arguments and does what they say.
+pub(crate) fn run() -> ExitCode {
+    let code = match Cli::parse().command {
+        Command::Run(run) => run.run(),
+        Command::Check(check) => check.run(),
+        Command::Plan(plan) => plan.run(),
+        Command::Nodes(nodes) => nodes.run(),
+        Command::Draw(draw) => draw.run(),
+        Command::Completions(completions) => completions.run(),
+    };
+    ExitCode::from(code)
+}
+
+/// Prints to standard output; a closed pipe (`sidetone nodes | head`) is no
+/// failure.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// `--set NAME=VALUE`, as clap's value parser.
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("give it as NAME=VALUE, such as network=mobile or cam.fps=15".to_owned()),
+    }
+}
+
+/// Loads and checks a graph; on mistakes prints them and gives the exit code.
+/// Warnings are printed and are no reason to stop.
+fn load(file: &Path, overrides: &[(String, String)], json: bool) -> Result<Graph, u8> {
+    let options = LoadOptions { overrides, ..LoadOptions::default() };
+    match Graph::load(file, &registry(), &options) {
+        Ok((graph, warnings)) => {
+            if !warnings.list.is_empty() && !json {
+                eprint!("{warnings}");
+            }
+            Ok(graph)
+        }
+        Err(mistakes) => {
+            complain(&mistakes, json);
+            Err(WRONG)
+        }
+    }
+}
+
+/// Prints mistakes for a person, on standard error, or for a machine, on
+/// standard output.
+fn complain(mistakes: &Diagnostics, json: bool) {
+    if json {
+        say(&format!("{}\n", as_json(mistakes)));
+    } else {
+        eprint!("{mistakes}");
+    }
+}
+
+/// Mistakes as one JSON object on one line.
+fn as_json(mistakes: &Diagnostics) -> String {
+    serde_json::to_string(mistakes).unwrap_or_default()
+}

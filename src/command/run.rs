@@ -1,0 +1,302 @@
+//! `sidetone run`: runs a graph and shows its ledger.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory};
+use sidetone::report::{Path, Report};
+use sidetone::{Clock, Engine, EventKind, Graph, LoadOptions, Medium, Options, Progress, Update, registry};
+
+use super::{FAILED, FINE, WRONG, complain, load, say, setting};
+use crate::table::{Align, table};
+
+/// Run a graph until it ends, the time is up or Ctrl-C is pressed
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+pub(super) struct Run {
+    /// The graph file
+    #[arg(value_name = "FILE", required_unless_present = "help")]
+    file: Option<PathBuf>,
+    /// Give a parameter of the graph, or of a node (cam.fps=15); may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+    /// The folder for the files the graph writes: short for --set out=DIR
+    #[arg(long, value_name = "DIR")]
+    out: Option<String>,
+    /// Stop after this long, and finish what is under way
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    seconds: Option<Duration>,
+    /// Run in virtual time, as fast as it goes; the same graph and seed give the same bytes
+    #[arg(long = "virtual")]
+    virtual_time: bool,
+    /// The seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Write the ledger as JSON
+    #[arg(long, value_name = "FILE.json")]
+    report: Option<PathBuf>,
+    /// Print the ledger as JSON instead of tables
+    #[arg(long)]
+    json: bool,
+    /// Print no events and no progress
+    #[arg(long, short)]
+    quiet: bool,
+    /// After FILE: what the graph is for and the parameters it takes
+    #[arg(long, short)]
+    help: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "give a number of seconds, such as 10 or 2.5".to_owned())?;
+    Duration::try_from_secs_f64(number).map_err(|_| "give a number of seconds above zero".to_owned())
+}
+
+impl Run {
+    pub(super) fn run(&self) -> u8 {
+        let Some(file) = self.file.as_ref().filter(|_| !self.help) else { return self.explain() };
+        let mut overrides = self.set.clone();
+        overrides.extend(self.out.clone().map(|folder| ("out".to_owned(), folder)));
+        let graph = match load(file, &overrides, self.json) {
+            Ok(graph) => graph,
+            Err(code) => return code,
+        };
+        let clock = if self.virtual_time { Clock::virtual_time() } else { Clock::real() };
+        let options = Options { clock, seed: self.seed, limit: self.seconds, ..Options::default() };
+        let engine = match Engine::new(graph, options) {
+            Ok(engine) => engine,
+            Err(mistakes) => {
+                complain(&mistakes, self.json);
+                return WRONG;
+            }
+        };
+        let handle = engine.handle();
+        if let Err(error) = ctrlc::set_handler(move || handle.stop()) {
+            eprintln!("warning: Ctrl-C will end the run without finishing its files: {error}");
+        }
+        let mut live = LiveLine::new(self.quiet, self.seconds);
+        let report = engine.run(|update| live.show(&update));
+        live.clear();
+        self.tell(&report)
+    }
+
+    fn tell(&self, report: &Report) -> u8 {
+        let json = match serde_json::to_string_pretty(report) {
+            Ok(json) => json,
+            Err(error) => {
+                eprintln!("error: cannot write the ledger as JSON: {error}");
+                return FAILED;
+            }
+        };
+        say(&if self.json { format!("{json}\n") } else { as_text(report) });
+        if let Some(path) = &self.report
+            && let Err(error) = std::fs::write(path, json + "\n")
+        {
+            eprintln!("error: cannot write {}: {error}", path.display());
+            return FAILED;
+        }
+        for fault in &report.faults {
+            eprintln!("error: {fault}");
+        }
+        for node in &report.undrained {
+            eprintln!("error: {node} was cut off while it still held something");
+        }
+        if report.faults.is_empty() && report.undrained.is_empty() { FINE } else { FAILED }
+    }
+
+    /// The help of the command, or of the graph.
+    fn explain(&self) -> u8 {
+        let Some(file) = &self.file else {
+            let mut command = super::Cli::command();
+            command.build();
+            let run = command.find_subcommand_mut("run").map(|run| run.render_long_help().to_string());
+            say(&run.unwrap_or_default());
+            return FINE;
+        };
+        let options = LoadOptions { overrides: &self.set, ..LoadOptions::default() };
+        match Graph::load(file, &registry(), &options) {
+            Ok((graph, _)) => {
+                say(&explain_graph(&graph));
+                FINE
+            }
+            Err(mistakes) => {
+                complain(&mistakes, false);
+                WRONG
+            }
+        }
+    }
+}
+
+fn explain_graph(graph: &Graph) -> String {
+    let mut text = format!("{}\n", graph.about.trim_end());
+    if graph.params.is_empty() {
+        text.push_str("\nIt declares no parameters; --set NODE.PARAMETER=VALUE reaches any node's.\n");
+        return text;
+    }
+    let rows: Vec<_> = graph
+        .params
+        .iter()
+        .map(|param| {
+            let default =
+                param.default.as_ref().map_or_else(|| "must be given".to_owned(), ToString::to_string);
+            vec![param.name.clone(), default, param.takes.clone(), param.meaning.clone()]
+        })
+        .collect();
+    let head = ["--set NAME=", "DEFAULT", "TAKES", "MEANING"].map(|name| (name, Align::Left));
+    text.push_str(&format!("\n{}", table(&head, &rows)));
+    text.push_str("\n--set NODE.PARAMETER=VALUE reaches any node's; `sidetone plan` names the nodes.\n");
+    text
+}
+
+/// One line that says how the run goes, rewritten in place on a terminal, with
+/// events above it.
+struct LiveLine {
+    quiet: bool,
+    terminal: bool,
+    limit: Option<Duration>,
+}
+
+impl LiveLine {
+    fn new(quiet: bool, limit: Option<Duration>) -> Self {
+        Self { quiet, terminal: std::io::stderr().is_terminal(), limit }
+    }
+
+    fn show(&mut self, update: &Update<'_>) {
+        match update {
+            // Levels come five times a second for every speaker, and the end of
+            // a node is no news; faults are told at the end, and here.
+            Update::Event { kind: EventKind::Level { .. } | EventKind::Ended, .. } => {}
+            Update::Event { at, node, kind } if !self.quiet => {
+                self.clear();
+                eprintln!("{at:8.3} s  {node}: {kind}");
+            }
+            Update::Progress(progress) if !self.quiet && self.terminal => {
+                eprint!("\r\x1b[K{}", self.line(progress));
+                let _ = std::io::stderr().flush();
+            }
+            _ => {}
+        }
+    }
+
+    fn line(&self, progress: &Progress) -> String {
+        let limit = self.limit.map_or_else(String::new, |limit| format!(" of {:.0}", limit.as_secs_f64()));
+        let late = |name: &str, summary: Option<&sidetone::histogram::Summary>| {
+            summary.map_or_else(String::new, |summary| format!("   {name} {:.1} ms", summary.p50))
+        };
+        format!(
+            "{:6.1}{limit} s   {} sound and {} picture frames rendered   {} dropped{}{}",
+            progress.elapsed.as_secs_f64(),
+            progress.of(Medium::Audio),
+            progress.of(Medium::Video),
+            progress.dropped,
+            late("audio", progress.end_to_end_ms.audio.as_ref()),
+            late("video", progress.end_to_end_ms.video.as_ref()),
+        )
+    }
+
+    fn clear(&self) {
+        if self.terminal && !self.quiet {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+/// The ledger as tables.
+fn as_text(report: &Report) -> String {
+    let time = if report.virtual_time { "virtual" } else { "real" };
+    let mut text = format!("{}: {:.2} s of {time} time\n\n", report.graph, report.seconds);
+    let three = |summary: &sidetone::histogram::Summary| {
+        [summary.p50, summary.p95, summary.p99].map(|ms| format!("{ms:.2}"))
+    };
+    let rows: Vec<Vec<String>> = report
+        .stages
+        .iter()
+        .map(|stage| {
+            let mut row = vec![stage.node.clone(), stage.frames.to_string(), stage.dropped.to_string()];
+            for summary in [&stage.wait_ms, &stage.work_ms, &stage.buffer_ms] {
+                row.extend(three(summary));
+            }
+            row
+        })
+        .collect();
+    let head = [
+        ("STAGE", Align::Left),
+        ("FRAMES", Align::Right),
+        ("DROPS", Align::Right),
+        ("WAIT p50", Align::Right),
+        ("p95", Align::Right),
+        ("p99", Align::Right),
+        ("WORK p50", Align::Right),
+        ("p95", Align::Right),
+        ("p99", Align::Right),
+        ("BUFFER p50", Align::Right),
+        ("p95", Align::Right),
+        ("p99 ms", Align::Right),
+    ];
+    text.push_str(&table(&head, &rows));
+
+    let dropping: Vec<_> = report
+        .links
+        .iter()
+        .filter(|link| link.dropped > 0)
+        .map(|link| {
+            vec![link.from.clone(), link.to.clone(), link.dropped.to_string(), link.overflow.to_owned()]
+        })
+        .collect();
+    if !dropping.is_empty() {
+        let head = [
+            ("LINK FROM", Align::Left),
+            ("TO", Align::Left),
+            ("DROPS", Align::Right),
+            ("POLICY", Align::Left),
+        ];
+        text.push_str(&format!("\n{}", table(&head, &dropping)));
+    }
+    for path in &report.paths {
+        text.push_str(&format!("\n{}", where_time_went(path)));
+    }
+    text.push_str(&format!("\n{}", end_to_end(report)));
+    text
+}
+
+fn end_to_end(report: &Report) -> String {
+    let media = [("audio", report.end_to_end_ms.audio), ("video", report.end_to_end_ms.video)];
+    let rows: Vec<_> = media
+        .into_iter()
+        .filter_map(|(name, summary)| summary.map(|summary| (name, summary)))
+        .map(|(name, summary)| {
+            let figures = [summary.p50, summary.p95, summary.p99, summary.max].map(|ms| format!("{ms:.1}"));
+            [vec![name.to_owned(), summary.count.to_string()], figures.to_vec()].concat()
+        })
+        .collect();
+    let head = [
+        ("CAPTURE TO RENDER", Align::Left),
+        ("FRAMES", Align::Right),
+        ("p50", Align::Right),
+        ("p95", Align::Right),
+        ("p99", Align::Right),
+        ("max ms", Align::Right),
+    ];
+    table(&head, &rows)
+}
+
+/// The mean way of a frame to one sink, as bars.
+fn where_time_went(path: &Path) -> String {
+    const WIDTH: f64 = 40.0;
+    let whole = path.end_to_end_ms.mean.max(1e-9);
+    let parts = path.shares.iter().flat_map(|share| {
+        [("waiting for", share.wait_ms), ("working in", share.work_ms), ("held in", share.buffer_ms)]
+            .map(|(how, ms)| (how, share.node.as_str(), ms))
+    });
+    // What is under a hundredth of the whole tells nobody anything.
+    let rows: Vec<_> = parts
+        .filter(|(.., ms)| *ms >= whole / 100.0)
+        .map(|(how, node, ms)| {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let bar = "█".repeat((ms / whole * WIDTH).round().max(1.0) as usize);
+            vec![format!("  {how} {node}"), format!("{ms:.2}"), bar]
+        })
+        .collect();
+    let title = format!("{} to {}: {:.2} ms on average", path.medium, path.sink, path.end_to_end_ms.mean);
+    table(&[(title.as_str(), Align::Left), ("ms", Align::Right), ("", Align::Left)], &rows)
+}

@@ -1,0 +1,230 @@
+//! What every registered node promises, checked for every one of them: its
+//! description is whole, the graph in its data sheet loads, and, where it is
+//! marked real-time, its calls allocate nothing once it runs steadily.
+//!
+//! Exempt is what the C libraries behind `codec.opus_encode` and
+//! `codec.opus_decode` do inside themselves with the C allocator, which is not
+//! counted here.
+
+#![allow(clippy::unwrap_used)] // all of it is test code, helpers included
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+use std::time::Duration;
+
+use sidetone::harness::Harness;
+use sidetone::{
+    Codec, Frame, Graph, LoadOptions, MediaType, NodeSpec, ParamDefault, ParamKind, Size, VIRTUAL_START,
+    Value, registry,
+};
+
+/// Counts what the present thread allocates while it asks to.
+struct Counting;
+
+thread_local! {
+    static WATCHED: Cell<bool> = const { Cell::new(false) };
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn note() {
+    if WATCHED.get() {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+    }
+}
+
+// SAFETY: every call goes unchanged to the system's allocator, which keeps the
+// contract; noting touches only thread-locals that need no allocation.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note();
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of this thread during `work`.
+fn allocations(work: impl FnOnce()) -> u64 {
+    ALLOCATIONS.set(0);
+    WATCHED.set(true);
+    work();
+    WATCHED.set(false);
+    ALLOCATIONS.get()
+}
+
+fn spec(kind: &str) -> &'static NodeSpec {
+    registry().get(kind).unwrap_or_else(|| panic!("{kind} is not registered"))
+}
+
+/// How much of each medium nodes are fed.
+const SPAN: Duration = Duration::from_secs(4);
+
+/// What comes out of a source in `SPAN`.
+fn made_by(kind: &str, params: &[(&str, Value)]) -> Vec<Frame> {
+    let mut source = Harness::new(spec(kind), params);
+    source.advance(SPAN);
+    source.take(0)
+}
+
+/// What a node makes of frames that come at their own time.
+fn through(kind: &str, frames: Vec<Frame>) -> Vec<Frame> {
+    let mut node = Harness::new(spec(kind), &[]);
+    for frame in frames {
+        let due = frame.header.captured + frame.header.duration;
+        node.advance_to(due.since(VIRTUAL_START));
+        node.push(0, frame);
+        node.run();
+    }
+    node.take(0)
+}
+
+/// Frames for an input that carries `media`.
+fn feed(media: &MediaType) -> Vec<Frame> {
+    let sound = || made_by("test.tone", &[]);
+    match media {
+        MediaType::Audio { .. } => sound(),
+        MediaType::Video { .. } => made_by("test.scene", &[("size", Size::new(64, 48).into())]),
+        MediaType::Packets { codec: None | Some(Codec::Opus) } => through("codec.opus_encode", sound()),
+        MediaType::Rtp { codec: None | Some(Codec::Opus) } => {
+            through("rtp.pack_opus", through("codec.opus_encode", sound()))
+        }
+        other => panic!("this test has no frames of {other} to feed; give it some"),
+    }
+}
+
+/// Parameters with which a node has something to do.
+fn busy(kind: &str) -> Vec<(&'static str, Value)> {
+    match kind {
+        "audio.gain" => vec![("gain_db", (-3.0).into())],
+        "audio.resample" => vec![("rate", 44_100.into())],
+        "effect.scale" => vec![("size", Size::new(96, 72).into())],
+        "net.impair" => vec![("preset", "mobile".into())],
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn real_time_nodes_allocate_nothing_once_they_run_steadily() {
+    let mut checked = 0;
+    let mut mistakes = Vec::new();
+    for spec in registry().iter().filter(|spec| spec.real_time) {
+        let mut node = Harness::new(spec, &busy(spec.kind));
+        let frames = spec.inputs.first().map_or_else(Vec::new, |port| feed(&port.media));
+        let steps = if frames.is_empty() { 400 } else { frames.len() };
+        let mut frames = frames.into_iter();
+        let mut counted = 0;
+        let mut put_out = 0;
+        for step in 0..steps {
+            let due = frames.next().map(|frame| {
+                let due = frame.header.captured + frame.header.duration;
+                (frame, due)
+            });
+            let turn = || match due {
+                Some((frame, due)) => {
+                    node.advance_to(due.since(VIRTUAL_START));
+                    node.push(0, frame);
+                    node.run();
+                }
+                None => node.advance(Duration::from_millis(10)),
+            };
+            if step < steps / 2 {
+                turn();
+            } else {
+                counted += allocations(turn);
+            }
+            put_out += node.ledger().frames.get();
+            node.clear();
+        }
+        checked += 1;
+        if counted > 0 {
+            mistakes.push(format!("{} allocated {counted} times in {} steps", spec.kind, steps / 2));
+        }
+        if put_out == 0 && !spec.outputs.is_empty() {
+            mistakes.push(format!("{} put nothing out, so this shows nothing", spec.kind));
+        }
+    }
+    assert!(checked >= 8, "only {checked} real-time nodes were found");
+    assert!(mistakes.is_empty(), "\n{}\n", mistakes.join("\n"));
+}
+
+#[test]
+fn every_kind_is_described_whole() {
+    let mut mistakes = Vec::new();
+    for spec in registry().iter() {
+        let mut say = |what: String| mistakes.push(format!("{}: {what}", spec.kind));
+        if !spec.summary.ends_with('.') {
+            say("the summary must be a sentence".into());
+        }
+        for port in spec.inputs.iter().chain(spec.outputs) {
+            if !port.doc.ends_with('.') {
+                say(format!("port {} must be described in a sentence", port.name));
+            }
+        }
+        for param in spec.params {
+            if !param.doc.ends_with('.') {
+                say(format!("parameter {} must be described in a sentence", param.name));
+            }
+            if let Some(value) = param.default.value()
+                && let Err(why) = param.accept(&value)
+            {
+                say(format!("the default of {} {why}", param.name));
+            }
+            let shows_unit =
+                ["_ms", "_db", "_hz", "_kbps", "_percent"].iter().any(|unit| param.name.ends_with(unit));
+            if shows_unit && param.unit.is_empty() {
+                say(format!("parameter {} must declare its unit", param.name));
+            }
+            if param.live
+                && !matches!(param.kind, ParamKind::Bool | ParamKind::Int { .. } | ParamKind::Float { .. })
+            {
+                say(format!("live parameter {} must be a number or a truth value", param.name));
+            }
+        }
+        if spec.real_time
+            && spec.params.iter().any(|param| param.default == ParamDefault::Required && param.live)
+        {
+            say("a live parameter must have a default".into());
+        }
+    }
+    assert!(mistakes.is_empty(), "\n{}\n", mistakes.join("\n"));
+}
+
+#[test]
+fn the_graph_in_every_data_sheet_loads_and_uses_the_node() {
+    let mut mistakes = Vec::new();
+    for spec in registry().iter() {
+        let text: String = spec
+            .sheet
+            .lines()
+            .map(|line| line.trim_start_matches("//!").trim_start_matches(' ').to_owned() + "\n")
+            .collect();
+        let graph = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or("");
+        let read = |_: &Path| Ok(graph.as_bytes().to_vec());
+        let options = LoadOptions { read: &read, ..LoadOptions::default() };
+        match Graph::load(Path::new("sheet.toml"), &registry(), &options) {
+            Ok((graph, _)) => {
+                let inside = graph.templates.iter().flat_map(|template| &template.nodes);
+                if !graph.nodes.iter().chain(inside).any(|node| node.spec.kind == spec.kind) {
+                    mistakes.push(format!("{}: the graph in its sheet does not use it", spec.kind));
+                }
+            }
+            Err(why) => mistakes.push(format!("{}: the graph in its sheet does not load:\n{why}", spec.kind)),
+        }
+    }
+    assert!(mistakes.is_empty(), "\n{}\n", mistakes.join("\n"));
+}

@@ -1,0 +1,309 @@
+//! The rules of the house, checked by reading its files: who depends on whom,
+//! one file = one node = one struct = one kind, sizes, data sheets, and words
+//! that must not stand in the tree.
+
+#![allow(clippy::unwrap_used)] // all of it is test code, helpers included
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
+}
+
+/// Every file below `folder` whose name ends with `ending`, by path.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return found };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            found.extend(files(&path, ending));
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+/// The part of a source file before its tests.
+fn code_of(source: &str) -> &str {
+    source.split("\n#[cfg(test)]").next().unwrap()
+}
+
+fn complain(mistakes: &[String]) {
+    assert!(mistakes.is_empty(), "\n{}\n", mistakes.join("\n"));
+}
+
+/// The node files: `nodes/JOB/src/WHAT.rs` with a `NodeSpec` in it.
+fn node_files() -> Vec<(String, PathBuf, String)> {
+    let mut found = Vec::new();
+    for path in files(&root().join("nodes"), ".rs") {
+        let source = read(&path);
+        if code_of(&source).contains(": NodeSpec =") {
+            let job = path.strip_prefix(root().join("nodes")).unwrap().iter().next().unwrap();
+            found.push((job.to_string_lossy().into_owned(), path, source));
+        }
+    }
+    assert!(found.len() >= 20, "the node files were not found");
+    found
+}
+
+#[test]
+fn the_top_level_holds_only_what_the_design_names() {
+    let allowed = [
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+        "Makefile",
+        "README.md",
+        "benches",
+        "clippy.toml",
+        "core",
+        "deny.toml",
+        "docs",
+        "examples",
+        "graphs",
+        "nodes",
+        "plugins",
+        "rustfmt.toml",
+        "src",
+        "tests",
+        "out",
+        "target",
+    ];
+    let mut mistakes = Vec::new();
+    for entry in fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && !allowed.contains(&name.as_str()) {
+            mistakes.push(format!("{name}: the top level is fixed; see ARCHITECTURE.md"));
+        }
+    }
+    complain(&mistakes);
+}
+
+#[test]
+fn nobody_depends_on_what_they_may_not() {
+    let mut mistakes = Vec::new();
+    let mut crates: BTreeMap<String, String> = BTreeMap::new();
+    for manifest in files(&root(), "Cargo.toml") {
+        crates.insert(shown(&manifest), read(&manifest));
+    }
+    for (path, text) in &crates {
+        let dependencies: Vec<&str> = text
+            .split("\n[")
+            .filter(|section| {
+                section.starts_with("dependencies]") || section.starts_with("build-dependencies]")
+            })
+            .flat_map(str::lines)
+            .filter_map(|line| line.split(['.', '=', ' ']).next())
+            .collect();
+        let mut refuse = |bad: &dyn Fn(&str) -> bool, why: &str| {
+            for dependency in dependencies.iter().filter(|name| bad(name)) {
+                mistakes.push(format!("{path}: {dependency}: {why}"));
+            }
+        };
+        let ours = |name: &str| name.starts_with("sidetone");
+        if path.starts_with("core/") {
+            let heavy = |name: &str| {
+                ours(name)
+                    || ["tokio", "mio", "socket2", "libloading", "opus", "rav1e", "cpal"].contains(&name)
+            };
+            refuse(&heavy, "core knows no nodes, plugins, codecs, sockets or runtime");
+        } else if path.starts_with("nodes/") {
+            refuse(
+                &|name| ours(name) && name != "sidetone-core",
+                "nodes depend on core, never on one another",
+            );
+        } else if path.starts_with("plugins/abi/") {
+            refuse(&ours, "the ABI depends on nothing of ours");
+        } else if path.starts_with("plugins/sdk/") {
+            refuse(&|name| ours(name) && name != "sidetone-abi", "the kit depends on the ABI only");
+        }
+    }
+    assert!(crates.len() >= 10, "the manifests were not found");
+    complain(&mistakes);
+}
+
+#[test]
+fn one_file_is_one_node_one_struct_one_kind() {
+    let mut mistakes = Vec::new();
+    for (job, path, source) in node_files() {
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let code = code_of(&source);
+        let at = shown(&path);
+        if code.matches(": NodeSpec =").count() != 1 {
+            mistakes.push(format!("{at}: more than one kind in a file"));
+        }
+        if !code.contains(&format!("kind: \"{job}.{stem}\"")) {
+            mistakes.push(format!("{at}: its kind must be {job}.{stem}"));
+        }
+        let name: String = stem.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+        let defines = |line: &str| {
+            ["struct ", "pub(crate) struct ", "pub struct "]
+                .iter()
+                .filter_map(|before| line.strip_prefix(before))
+                .any(|rest| {
+                    rest.strip_prefix(name.as_str())
+                        .is_some_and(|rest| rest.starts_with([' ', ';', '(', '<']))
+                })
+        };
+        if !code.lines().any(defines) {
+            mistakes.push(format!("{at}: its struct must be {name}"));
+        }
+    }
+    complain(&mistakes);
+}
+
+#[test]
+fn every_node_begins_with_its_data_sheet() {
+    let mut mistakes = Vec::new();
+    for (job, path, source) in node_files() {
+        let at = shown(&path);
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let sheet = sidetone::registry::leading_comment(&source);
+        if !sheet.starts_with(&format!("//! `{job}.{stem}`: ")) {
+            mistakes.push(format!("{at}: the sheet must begin with `{job}.{stem}`: what it is for"));
+        }
+        for part in ["Ports:", "Parameters", "Latency:", "Method", "```toml"] {
+            if !sheet.contains(part) {
+                mistakes.push(format!("{at}: the sheet lacks \"{part}\""));
+            }
+        }
+        let registry = sidetone::registry();
+        let Some(spec) = registry.get(&format!("{job}.{stem}")) else {
+            mistakes.push(format!("{at}: its crate does not list it among its KINDS"));
+            continue;
+        };
+        for param in spec.params {
+            if !sheet.contains(&format!("`{}`", param.name)) {
+                mistakes.push(format!("{at}: the sheet does not tell of `{}`", param.name));
+            }
+        }
+    }
+    complain(&mistakes);
+}
+
+#[test]
+fn real_time_nodes_name_no_lock_clock_or_thread() {
+    let mut mistakes = Vec::new();
+    for (_, path, source) in node_files() {
+        let code = code_of(&source);
+        if !code.contains("real_time: true") {
+            continue;
+        }
+        for word in
+            ["Mutex", "RwLock", "Condvar", "Instant::", "SystemTime", "std::thread", "println!", "std::fs"]
+        {
+            if code.contains(word) {
+                mistakes.push(format!("{}: a real-time node must not use {word}", shown(&path)));
+            }
+        }
+    }
+    complain(&mistakes);
+}
+
+#[test]
+fn files_stay_small_enough_to_read() {
+    let mut mistakes = Vec::new();
+    for path in files(&root(), ".rs") {
+        let lines = read(&path).lines().count();
+        if lines > 800 {
+            mistakes.push(format!("{}: {lines} lines; 800 at most", shown(&path)));
+        }
+    }
+    for (_, path, source) in node_files() {
+        let lines = code_of(&source).lines().count();
+        if lines > 300 {
+            mistakes.push(format!("{}: {lines} lines before its tests; 300 at most", shown(&path)));
+        }
+    }
+    for path in files(&root().join("examples"), ".rs") {
+        let lines = read(&path).lines().count();
+        if lines > 60 {
+            mistakes.push(format!("{}: {lines} lines; an example has 60 at most", shown(&path)));
+        }
+    }
+    complain(&mistakes);
+}
+
+#[test]
+fn every_graph_file_says_what_it_is_for() {
+    let graphs = files(&root().join("graphs"), ".toml");
+    assert!(graphs.len() >= 5, "the graph files were not found");
+    let silent: Vec<_> = graphs
+        .iter()
+        .filter(|path| !read(path).starts_with("# "))
+        .map(|path| format!("{}: must begin with a comment that says what it is for", shown(path)))
+        .collect();
+    complain(&silent);
+}
+
+#[test]
+fn unsafe_code_stands_only_where_it_is_needed() {
+    // Pools hand out shared memory; the buffer's blocks are plain data; libaom
+    // and the C dav1d are C libraries.
+    let allowed = [
+        "core/src/pool.rs",
+        "core/src/frame.rs",
+        "nodes/codec/src/aom.rs",
+        "nodes/codec/src/dav1d.rs",
+        "tests/contract.rs",
+    ];
+    let mut mistakes = Vec::new();
+    for path in files(&root(), ".rs") {
+        let at = shown(&path);
+        if at != "tests/tidy.rs"
+            && read(&path).contains("allow(unsafe_code)")
+            && !allowed.contains(&at.as_str())
+        {
+            mistakes.push(format!("{at}: unsafe code is not expected here"));
+        }
+    }
+    complain(&mistakes);
+}
+
+#[test]
+fn no_test_is_silenced_and_none_sleeps() {
+    let mut mistakes = Vec::new();
+    for path in files(&root(), ".rs") {
+        let at = shown(&path);
+        if at == "tests/tidy.rs" {
+            continue;
+        }
+        for (number, line) in read(&path).lines().enumerate() {
+            for word in ["#[ignore", "todo!(", "unimplemented!(", "thread::sleep", "assert!(true)"] {
+                if line.contains(word) {
+                    mistakes.push(format!("{at}:{}: {word}", number + 1));
+                }
+            }
+        }
+    }
+    complain(&mistakes);
+}
+
+#[test]
+fn files_are_named_for_what_is_in_them() {
+    let vague = ["utils.rs", "util.rs", "common.rs", "manager.rs", "helpers.rs", "misc.rs"];
+    let mistakes: Vec<_> = files(&root(), ".rs")
+        .iter()
+        .filter(|path| vague.contains(&&*path.file_name().unwrap().to_string_lossy()))
+        .map(|path| format!("{}: name it for what is in it", shown(path)))
+        .collect();
+    complain(&mistakes);
+}
