@@ -130,10 +130,8 @@ impl Net {
         let alone = Way { sum: self.nodes[hub].latency, before: Some(hub) };
         let Some(url) = self.url(hub) else { return alone };
         let others = (0..self.nodes.len()).filter(|other| *other != hub && self.url(*other) == Some(url));
-        let others = others.filter_map(|other| {
-            let way = earlier.get(other)?;
-            Some(Way { sum: way.sum + self.nodes[hub].latency, before: Some(other) })
-        });
+        let others =
+            others.filter_map(|other| Some(Way { sum: earlier.get(other)?.sum, before: Some(other) }));
         others.max_by_key(|way| way.sum).unwrap_or(alone)
     }
 

@@ -228,6 +228,7 @@ fn shorten(text: &str) -> String {
 
 /// The comment that a file begins with, without its `#`.
 fn leading_comment(text: &str) -> String {
+    let text = text.trim_start_matches('\u{feff}');
     let lines = text.lines().skip_while(|line| line.trim().is_empty());
     let comment = lines.map_while(|line| line.trim_start().strip_prefix('#'));
     let lines: Vec<_> = comment.map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();

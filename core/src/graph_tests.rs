@@ -209,6 +209,17 @@ f = { kind = "file.wav_sink", path = "$$${env:ROOM}/${env:X:-a}.wav" }
 }
 
 #[test]
+fn marks_and_line_ends_of_other_systems_do_no_harm() {
+    let text = "\u{feff}# About.\r\nsidetone = 1\r\nlinks = [\r\n  \"t -> f\",\r\n]\r\n\
+                nodes.t = { kind = \"test.tone\" }\r\nnodes.f = { kind = \"file.wav_sink\" }\r\n";
+    let said = load(text).unwrap_err().to_string();
+    assert!(said.contains("--> call.toml:7:7\n   | nodes.f = { kind = \"file.wav_sink\" }\n"), "{said}");
+    assert_eq!(said.matches("error").count(), 1, "{said}");
+    let graph = good(&[("call.toml", &text.replace("_sink\"", "_sink\", path = \"x\""))], &[]);
+    assert_eq!(graph.about, "About.");
+}
+
+#[test]
 fn a_part_as_a_node_is_linked_by_its_ports() {
     let text = r#"
 sidetone = 1

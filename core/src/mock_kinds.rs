@@ -338,7 +338,7 @@ const KINDS: &[NodeSpec] = &[
         &[
             ParamSpec::size("size", Size::new(640, 360), "Width and height."),
             ParamSpec::float("fps", 30.0, 1.0, 120.0, "Frames per second."),
-            ParamSpec::choice("figure", "alice", &["alice", "bob", "carol"], "Who is seen."),
+            ParamSpec::choice("figure", "alice", &["alice", "bob", "carol", "dave"], "Who is seen."),
             ParamSpec::bool("counter", true, "Whether the frame's number stands in the corner."),
             PACE,
             DURATION,
@@ -402,7 +402,7 @@ fn opus_encode(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
     let mismatch = |takes: &str, help: &str| Mismatch { port: 0, takes: takes.into(), help: help.into() };
     let frame_ms = offer.params.float("frame_ms");
     if ![2.5, 5.0, 10.0, 20.0, 40.0, 60.0].contains(&frame_ms) {
-        return Err(mismatch("needs a frame_ms that Opus has", "frame_ms 2.5, 5, 10, 20, 40 or 60"));
+        return Err(mismatch("needs a frame_ms that Opus has", "frame_ms must be 2.5, 5, 10, 20, 40 or 60"));
     }
     if let Some(Some(MediaType::Audio { rate: Some(rate), .. })) = offer.inputs.first()
         && ![8_000, 12_000, 16_000, 24_000, 48_000].contains(rate)
