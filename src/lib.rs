@@ -29,7 +29,7 @@
 //! let one_second = Some(std::time::Duration::from_secs(1));
 //! let engine = Engine::new(graph, Options { clock: Clock::virtual_time(), limit: one_second, ..Options::default() })?;
 //! let report = engine.run(|_update| {});
-//! assert_eq!(report.stages[2].frames, 101);
+//! assert_eq!(report.stages[2].frames, 100);
 //! # Ok(())
 //! # }
 //! ```
