@@ -1,5 +1,7 @@
 //! `Mutator`: damages seeds, the same way every time.
 
+use std::ops::Range;
+
 use fastrand::Rng;
 
 /// The longest input that comes out.
@@ -39,7 +41,7 @@ impl Mutator {
 
     fn mutate(&mut self) {
         let at = self.place();
-        match self.rng.u8(..9) {
+        match self.rng.u8(..10) {
             0 => self.change(at, |rng, byte| byte ^ 1 << rng.u8(..8)),
             1 => self.change(at, |rng, _| rng.u8(..)),
             // Off by a little: lengths that nearly fit.
@@ -57,6 +59,7 @@ impl Mutator {
                 self.input.splice(to..to, again);
             }
             7 => self.cross(at),
+            8 => self.token(at),
             _ => self.word(at),
         }
     }
@@ -102,6 +105,15 @@ impl Mutator {
         self.input.extend_from_slice(&other[from..]);
     }
 
+    /// Puts a name or number of another seed in place of the one that stands
+    /// here, so that text stays well-formed.
+    fn token(&mut self, at: usize) {
+        let other = &self.seeds[self.rng.usize(..self.seeds.len())];
+        let new = &other[token_at(other, self.rng.usize(..=other.len()))];
+        let old = token_at(&self.input, at);
+        self.input.splice(old, new.iter().copied());
+    }
+
     /// Puts in a word, in place of what stands there or before it; where the
     /// format has none, a piece of another seed.
     fn word(&mut self, at: usize) {
@@ -115,6 +127,14 @@ impl Mutator {
         let replaced = if self.rng.bool() { word.len().min(self.input.len() - at) } else { 0 };
         self.input.splice(at..at + replaced, word.iter().copied());
     }
+}
+
+/// The letters, digits and `_` around `at`.
+fn token_at(bytes: &[u8], at: usize) -> Range<usize> {
+    let ends = |byte: &u8| !byte.is_ascii_alphanumeric() && *byte != b'_';
+    let start = bytes[..at].iter().rposition(ends).map_or(0, |before| before + 1);
+    let end = bytes[at..].iter().position(ends).map_or(bytes.len(), |after| at + after);
+    start..end
 }
 
 #[cfg(test)]
@@ -135,6 +155,14 @@ mod tests {
         inputs.sort();
         inputs.dedup();
         assert!(inputs.len() > 400 && same < 100, "{} differ, {same} are alike", inputs.len());
+    }
+
+    #[test]
+    fn a_token_is_a_whole_name() {
+        let line = b"mic = { kind = \"test.tone_2\" }";
+        for (at, token) in [(0, "mic"), (3, "mic"), (4, ""), (22, "tone_2"), (line.len(), "")] {
+            assert_eq!(&line[token_at(line, at)], token.as_bytes(), "at {at}");
+        }
     }
 
     #[test]
