@@ -150,6 +150,7 @@ impl Cell {
     /// `start` is the time now; gives the time at the end.
     pub(crate) fn call(&mut self, start: Timestamp, clock: &Clock) -> Timestamp {
         self.note_ends();
+        self.wiring.inlets.iter_mut().for_each(|inlet| inlet.offered = inlet.len());
         match self.state {
             State::Running => {
                 let due = self.due;

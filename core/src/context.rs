@@ -70,7 +70,8 @@ impl Context<'_> {
     }
 
     /// Takes the next frame of input `port`; where several links feed it, of
-    /// the first that has one.
+    /// the first that has one. A call is offered what waited when it began;
+    /// frames that come meanwhile are for the next.
     pub fn pop(&mut self, port: usize) -> Option<Frame> {
         (0..self.wiring.inlets.len()).find_map(|index| {
             (self.wiring.inlets[index].port == port).then(|| self.pop_index(index)).flatten()
@@ -91,17 +92,18 @@ impl Context<'_> {
 
     /// Looks at the next frame of one link without taking it.
     pub fn peek_link(&mut self, link: LinkId) -> Option<&Frame> {
-        let inlet = self.wiring.inlets.iter_mut().find(|inlet| inlet.link == link)?;
+        let inlet = self.wiring.inlets.iter_mut().find(|inlet| inlet.link == link && inlet.offered > 0)?;
         match inlet.peek() {
             Some(Item::Frame(frame)) => Some(frame),
             _ => None,
         }
     }
 
-    /// How many frames wait in one link (its end may count as one).
+    /// How many frames this call may still take from one link (its end may
+    /// count as one).
     #[must_use]
     pub fn waiting(&self, link: LinkId) -> usize {
-        self.wiring.inlets.iter().find(|inlet| inlet.link == link).map_or(0, Inlet::len)
+        self.wiring.inlets.iter().find(|inlet| inlet.link == link).map_or(0, |inlet| inlet.offered)
     }
 
     /// Whether every link that feeds input `port` has ended and is empty. True
@@ -119,6 +121,7 @@ impl Context<'_> {
 
     fn pop_index(&mut self, index: usize) -> Option<Frame> {
         let inlet = &mut self.wiring.inlets[index];
+        inlet.offered = inlet.offered.checked_sub(1)?;
         match inlet.pop()? {
             Item::Frame(mut frame) => {
                 if let Some(trail) = &mut frame.header.trail {

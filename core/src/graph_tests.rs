@@ -341,60 +341,6 @@ pack = { kind = "rtp.pack_opus" }
     assert_eq!(graph.links[1].media, audio(16_000).unwrap());
 }
 
-// Broken graphs: tests/broken/NAME.toml and what is to be said about it,
-// NAME.txt. UPDATE_GOLDEN=1 writes the latter anew.
-
-fn broken_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/broken")
-}
-
-/// What is said about `name`.toml; its lines `# --set a=b` count as given.
-fn said_about(name: &str) -> String {
-    let folder = broken_folder();
-    let text = std::fs::read_to_string(folder.join(name)).unwrap();
-    let overrides: Vec<_> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# --set ")?.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    let read = |path: &Path| match std::fs::read(folder.join(path)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(io::Error::from(io::ErrorKind::NotFound))
-        }
-        other => other,
-    };
-    let options = LoadOptions { overrides: &overrides, env: &|_| None, read: &read };
-    match Graph::load(Path::new(name), &registry(), &options) {
-        Ok((_, warnings)) => warnings.to_string(),
-        Err(found) => found.to_string(),
-    }
-}
-
-#[test]
-fn every_broken_graph_is_told_what_is_wrong_where_and_what_next() {
-    let mut names: Vec<_> = std::fs::read_dir(broken_folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".toml"))
-        .collect();
-    names.sort();
-    assert!(names.len() >= 50);
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    let mut wrong = Vec::new();
-    for name in names {
-        let said = said_about(&name);
-        let golden = broken_folder().join(&name).with_extension("txt");
-        if update {
-            std::fs::write(&golden, &said).unwrap();
-        }
-        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
-        if said != expected || said.is_empty() {
-            wrong.push(format!("{name}: expected\n{expected}\nbut got\n{said}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
 #[test]
 fn mutated_graphs_never_panic() {
     let mut rng = fastrand::Rng::with_seed(7);

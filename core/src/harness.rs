@@ -391,6 +391,7 @@ fn inlet(port: usize, link: usize) -> Inlet {
         receiver: Receiver::Local(VecDeque::with_capacity(1024)),
         head: None,
         ended: false,
+        offered: 0,
         source: None,
     }
 }

@@ -107,6 +107,9 @@ pub(crate) struct Inlet {
     pub(crate) receiver: Receiver,
     pub(crate) head: Option<Item>,
     pub(crate) ended: bool,
+    /// How many items the present call may still take: those that waited when
+    /// it began. More may come meanwhile, but a call must come to an end.
+    pub(crate) offered: usize,
     /// Who feeds it; `None` in a harness.
     pub(crate) source: Option<Source>,
 }
@@ -302,7 +305,7 @@ mod tests {
             closing: false,
             ledger: Arc::default(),
         };
-        (outlet, Inlet { port: 0, link, receiver, head: None, ended: false, source: None })
+        (outlet, Inlet { port: 0, link, receiver, head: None, ended: false, offered: 0, source: None })
     }
 
     fn frame(sequence: u64) -> Item {

@@ -461,7 +461,8 @@ impl Supervisor {
             ledger,
         };
         let source = Source { lane: self.lanes[sending.lane].mailbox.clone(), node: from, through };
-        let inlet = Inlet { port, link, receiver, head: None, ended: false, source: Some(source) };
+        let inlet =
+            Inlet { port, link, receiver, head: None, ended: false, offered: 0, source: Some(source) };
         edits[sending.lane].outlets.push((from, outlet));
         edits[receiving.lane].inlets.push((to, inlet));
     }
