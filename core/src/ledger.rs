@@ -88,7 +88,9 @@ impl Trail {
     /// Notes that a node took the frame at `now`. \[real-time\]
     pub(crate) fn take(&mut self, now: Timestamp) {
         if let Some(record) = self.0.get_mut() {
-            record.taken = now;
+            // A lane reads its clock once a call, so its idea of now may be a little
+            // older than the sender's when the frame left.
+            record.taken = now.max(record.left);
         }
     }
 
@@ -112,7 +114,7 @@ impl Trail {
             last.buffer += step.buffer;
             last.work += step.work;
         }
-        record.left = end.max(record.taken);
+        record.left = end.max(began);
         step
     }
 

@@ -247,7 +247,8 @@ impl fmt::Display for Value {
         match self {
             Self::Bool(value) => write!(f, "{value}"),
             Self::Int(value) => write!(f, "{value}"),
-            Self::Float(value) => write!(f, "{value}"),
+            // With its point, so that 40.0 is told from 40.
+            Self::Float(value) => write!(f, "{value:?}"),
             Self::Text(value) => write!(f, "\"{value}\""),
             Self::Size(value) => write!(f, "[{}, {}]", value.width, value.height),
         }
