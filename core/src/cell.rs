@@ -69,6 +69,11 @@ pub(crate) struct Cell {
     started: bool,
     /// Whether `process` or `finish` is due, and not just a message.
     due: bool,
+    /// Whether `finish` was called.
+    finishing: bool,
+    /// Whether its end is yet to be told: that waits until all it put out is in
+    /// its links.
+    pub(crate) untold_end: bool,
     /// What waited when the last call took nothing; calling again without news
     /// would spin.
     stalled: usize,
@@ -98,6 +103,8 @@ impl Cell {
             fed: false,
             started: false,
             due: false,
+            finishing: false,
+            untold_end: false,
             stalled: 0,
         }
     }
@@ -107,6 +114,7 @@ impl Cell {
     pub(crate) fn replace(&mut self, node: Box<dyn Node>) -> Box<dyn Node> {
         self.state = State::Running;
         self.started = false;
+        self.finishing = false;
         self.wiring.wake_at = None;
         std::mem::replace(&mut self.node, node)
     }
@@ -115,7 +123,8 @@ impl Cell {
     pub(crate) fn is_due(&mut self, now: Timestamp) -> bool {
         match self.state {
             State::AwaitingNode => return false,
-            State::Ended | State::Bypassed => return self.waiting() > 0,
+            State::Ended => return self.waiting() > 0,
+            State::Bypassed => return self.waiting() > 0 || self.is_over(),
             State::Running => {}
         }
         let called = self.waker.take_call();
@@ -131,11 +140,15 @@ impl Cell {
         self.wiring.inlets.iter().map(crate::link::Inlet::len).sum()
     }
 
-    /// Whether every input is over and nothing more can come. Such a cell has a
-    /// call due unless it waits for its timer.
+    /// Whether `finish` is due: at once for a source that is told to stop, else
+    /// when the node does not wait for its timer.
     fn may_finish(&self) -> bool {
-        self.is_over() && self.wiring.wake_at.is_none()
+        let is_source = self.wiring.inlets.is_empty();
+        self.is_over() && (self.wiring.wake_at.is_none() || (is_source && !self.finishing))
     }
+
+    /// Whether every input is over and nothing more can come. What a loop brings
+    /// back does not count: it ends when this node has.
 
     fn is_over(&self) -> bool {
         // A node with a group of outputs (a room) stays for its members' sake
@@ -143,7 +156,7 @@ impl Cell {
         let is_hub = self.spec.outputs.iter().any(|port| port.each.is_some());
         self.expected == 0
             && (self.stopping || (self.fed && !is_hub))
-            && self.wiring.inlets.iter().all(|inlet| inlet.ended)
+            && self.wiring.inlets.iter().all(|inlet| inlet.ended || inlet.is_loop)
     }
 
     /// Calls the node once: its messages first, then its frames or its end.
@@ -180,6 +193,7 @@ impl Cell {
             self.wiring.wake_at = None;
         }
         let over = self.is_over();
+        self.finishing |= over && due;
         let Self { node, wiring, controls, .. } = self;
         let mut cx = Context { now: start, wiring };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -200,31 +214,37 @@ impl Cell {
         // `Later` without an instant to wait for would never come.
         let done = finish == Some(Finish::Done) || (finish.is_some() && self.wiring.wake_at.is_none());
         if done || self.wiring.ended {
-            self.state = State::Ended;
-            self.wiring.ended = true;
-            self.wiring.wake_at = None;
-            self.wiring.events.push(EventKind::Ended);
+            self.end();
         }
         Ok(())
     }
 
+    /// Nothing more comes from this cell.
+    pub(crate) fn end(&mut self) {
+        self.state = State::Ended;
+        self.wiring.ended = true;
+        self.wiring.wake_at = None;
+        self.untold_end = true;
+    }
+
     fn fail(&mut self, fault: Fault) {
+        self.wiring.wake_at = None;
+        self.wiring.ended = false;
         let action = match self.on_fault {
-            OnFault::Stop => {
-                self.state = State::Ended;
-                self.wiring.ended = true;
-                "the node stops"
+            // A node that fails in its last call has nothing to be made anew for.
+            OnFault::Restart if !self.is_over() => {
+                self.state = State::AwaitingNode;
+                "the node is made anew"
             }
             OnFault::Bypass => {
                 self.state = State::Bypassed;
                 "the node is bypassed"
             }
-            OnFault::Restart => {
-                self.state = State::AwaitingNode;
-                "the node is made anew"
+            OnFault::Stop | OnFault::Restart => {
+                self.end();
+                "the node stops"
             }
         };
-        self.wiring.wake_at = None;
         self.wiring.events.push(EventKind::Fault { fault, action });
     }
 
@@ -236,6 +256,7 @@ impl Cell {
                 inlet.ended = true;
             }
         }
+        self.wiring.inlets.retain(|inlet| !(inlet.leaving && inlet.ended));
     }
 
     fn take_next(&mut self, start: Timestamp) -> Option<Frame> {
@@ -250,9 +271,7 @@ impl Cell {
         }
         self.note_ends();
         if self.is_over() {
-            self.state = State::Ended;
-            self.wiring.ended = true;
-            self.wiring.events.push(EventKind::Ended);
+            self.end();
         }
     }
 

@@ -26,6 +26,8 @@ use crate::timestamp::Timestamp;
 
 /// Notices under way from lanes to the supervisor, at most.
 const NOTICES: usize = 16_384;
+/// Rounds through all lanes at one instant of virtual time, at most.
+const MOST_ROUNDS: usize = 10_000;
 /// How often the caller hears of progress, and stalls are looked for.
 const TICK: Duration = Duration::from_millis(250);
 /// How long lanes may take to end after the graph has drained.
@@ -188,17 +190,20 @@ impl Engine {
 
     /// Drives all lanes until none has anything to do at the present time.
     fn settle(&mut self, observe: &mut dyn FnMut(Update<'_>)) {
-        loop {
+        for _ in 0..MOST_ROUNDS {
             let LaneDriver::InTurn(lanes) = &mut self.lanes else { return };
             let mut any = false;
             for lane in lanes.iter_mut() {
                 any |= lane.turn();
             }
+            lanes.retain(|lane| !lane.has_quit());
             any |= self.attend(observe);
             if !any {
                 return;
             }
         }
+        // Some node is always due: time would stand still for ever.
+        self.supervisor.give_up(self.options.clock.now(), observe);
     }
 
     /// Deals with all that lanes and the caller have said; tells whether there
@@ -245,6 +250,7 @@ impl Engine {
         self.supervisor.post_all(|| Message::Quit);
         self.lanes.join(&self.options.clock, JOIN);
         // What the lanes said last, such as a node's end, still counts.
+        self.supervisor.close();
         self.attend(observe);
     }
 }

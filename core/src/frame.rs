@@ -113,6 +113,16 @@ impl Header {
     pub fn new(captured: Timestamp, duration: Duration) -> Self {
         Self { pts: captured, captured, duration, ..Self::default() }
     }
+
+    /// The header of what begins `by` later in the same sound: capture time,
+    /// position and the ledger's beginning move together. \[real-time\]
+    pub fn advance(&mut self, by: Duration) {
+        self.pts += by;
+        self.captured += by;
+        if let Some(trail) = &mut self.trail {
+            trail.advance(by);
+        }
+    }
 }
 
 /// The layout of a raw audio frame: planar 32-bit float.

@@ -391,6 +391,8 @@ fn inlet(port: usize, link: usize) -> Inlet {
         receiver: Receiver::Local(VecDeque::with_capacity(1024)),
         head: None,
         ended: false,
+        is_loop: false,
+        leaving: false,
         offered: 0,
         source: None,
     }

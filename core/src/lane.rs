@@ -23,6 +23,9 @@ use crate::node::Node;
 use crate::timestamp::Timestamp;
 use crate::waker::LaneWaker;
 
+/// Turns through a lane's nodes at one go, at most: a node that is always due
+/// must not keep the lane from its mail, nor virtual time from passing.
+const MOST_ROUNDS: usize = 100_000;
 /// Messages that may wait for a lane before senders are refused.
 const MAILBOX: usize = 1_024;
 
@@ -42,6 +45,10 @@ impl Mailbox {
     /// Posts without waiting; gives the message back if the box is full or the
     /// lane is gone. \[real-time\]
     pub(crate) fn post(&self, message: Message) -> Result<(), Message> {
+        // Half the box is kept for what changes the graph, which must not be lost.
+        if matches!(message, Message::Control { .. }) && self.sender.len() > MAILBOX / 2 {
+            return Err(message);
+        }
         let outcome = self.sender.try_send(message).map_err(|refused| match refused {
             TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
         });
@@ -80,7 +87,13 @@ pub(crate) struct Edit {
     pub(crate) outlets: Vec<(NodeId, Outlet)>,
     pub(crate) inlets: Vec<(NodeId, Inlet)>,
     pub(crate) remove: Vec<NodeId>,
+    /// Ends of links that go: a sending end at once, a receiving end when it has
+    /// ended and is empty.
     pub(crate) unlink: Vec<(NodeId, LinkId)>,
+    /// Sending ends through which nothing more comes.
+    pub(crate) end: Vec<(NodeId, LinkId)>,
+    /// Nodes that are to end though the graph goes on.
+    pub(crate) stop: Vec<NodeId>,
     /// Templates fewer that may link to a node.
     pub(crate) unexpect: Vec<NodeId>,
 }
@@ -92,6 +105,8 @@ impl Edit {
             && self.inlets.is_empty()
             && self.remove.is_empty()
             && self.unlink.is_empty()
+            && self.end.is_empty()
+            && self.stop.is_empty()
             && self.unexpect.is_empty()
     }
 }
@@ -123,6 +138,7 @@ pub(crate) struct Lane {
     ledger: Arc<LaneLedger>,
     staged: Vec<Staged>,
     started: bool,
+    stopping: bool,
     quit: bool,
 }
 
@@ -144,6 +160,7 @@ impl Lane {
             ledger: Arc::new(ledger),
             staged: Vec::with_capacity(64),
             started: false,
+            stopping: false,
             quit: false,
         }
     }
@@ -178,10 +195,10 @@ impl Lane {
         self.ledger.turns.add(1);
         let mut any = false;
         let mut now = self.clock.now();
-        loop {
+        for _ in 0..MOST_ROUNDS {
             let mut progress = self.read_mail();
-            if !self.started {
-                return progress;
+            if !self.started || self.quit {
+                return progress && !self.quit;
             }
             for at in 0..self.order.len() {
                 let place = self.order[at];
@@ -197,6 +214,11 @@ impl Lane {
                     self.hand_out(&mut cell, now);
                     progress = true;
                 }
+                if cell.untold_end && cell.wiring.outlets.iter().all(|outlet| outlet.spill.is_empty()) {
+                    cell.untold_end = false;
+                    self.notify(Notice::Event(Event { at: now, node: cell.id, kind: EventKind::Ended }));
+                    progress = true;
+                }
                 self.cells[place] = Some(cell);
             }
             if !progress {
@@ -204,6 +226,12 @@ impl Lane {
             }
             any = true;
         }
+        any
+    }
+
+    /// Whether it was told to quit.
+    pub(crate) const fn has_quit(&self) -> bool {
+        self.quit
     }
 
     /// The earliest instant that a node asked for.
@@ -249,15 +277,18 @@ impl Lane {
             any = true;
             match message {
                 Message::Control { node, control, through } => {
-                    if let Some(cell) = self.cell_mut(node).filter(|cell| cell.state == State::Running) {
-                        cell.controls.push_back((control, through));
+                    let Some(cell) = self.cell_mut(node) else { continue };
+                    match cell.state {
+                        State::Running | State::AwaitingNode => cell.controls.push_back((control, through)),
+                        State::Bypassed if through.is_some() => pass_upstream(&cell.wiring.inlets, &control),
+                        State::Bypassed | State::Ended => {}
                     }
                 }
                 Message::Edit(edit) => self.apply(edit),
                 Message::Replace { node, with } => {
                     let old = match self.cell_mut(node) {
-                        Some(cell) => cell.replace(with),
-                        None => with,
+                        Some(cell) if cell.state == State::AwaitingNode => cell.replace(with),
+                        _ => with,
                     };
                     self.notify(Notice::Left(Box::new(old)));
                 }
@@ -265,16 +296,17 @@ impl Lane {
                     if let Some(place) = self.place_of(node)
                         && let Some(mut cell) = self.cells[place].take()
                     {
-                        cell.state = State::Ended;
-                        cell.wiring.ended = true;
-                        cell.wiring.events.push(EventKind::Ended);
+                        cell.end();
                         let now = self.clock.now();
                         self.hand_out(&mut cell, now);
                         self.cells[place] = Some(cell);
                     }
                 }
                 Message::Start => self.started = true,
-                Message::Stop => self.cells.iter_mut().flatten().for_each(|cell| cell.stopping = true),
+                Message::Stop => {
+                    self.stopping = true;
+                    self.cells.iter_mut().flatten().for_each(|cell| cell.stopping = true);
+                }
                 Message::Quit => self.quit = true,
             }
         }
@@ -282,7 +314,8 @@ impl Lane {
     }
 
     fn apply(&mut self, mut edit: Box<Edit>) {
-        for cell in edit.add.drain(..) {
+        for mut cell in edit.add.drain(..) {
+            cell.stopping |= self.stopping;
             let free = self.cells.iter().position(Option::is_none);
             let place = free.unwrap_or(self.cells.len());
             if free.is_none() {
@@ -302,8 +335,10 @@ impl Lane {
                 let Some(found) = self.place_of(*to) else { continue };
                 *place = found;
             }
-            if let Some(cell) = self.cell_mut(node) {
-                cell.wiring.outlets.push(outlet);
+            match self.cell_mut(node) {
+                Some(cell) if cell.state != State::Ended => cell.wiring.outlets.push(outlet),
+                // Nothing will come through it any more.
+                _ => deliver(&mut self.cells, &mut outlet, Item::End),
             }
         }
         for &node in &edit.unexpect {
@@ -313,9 +348,25 @@ impl Lane {
         }
         for &(node, link) in &edit.unlink {
             if let Some(cell) = self.cell_mut(node) {
-                cell.wiring.inlets.retain(|inlet| inlet.link != link);
+                let inlet = cell.wiring.inlets.iter_mut().find(|inlet| inlet.link == link);
+                inlet.into_iter().for_each(|inlet| inlet.leaving = true);
+                cell.wiring.inlets.retain(|inlet| !(inlet.leaving && inlet.ended));
                 cell.wiring.outlets.retain(|outlet| outlet.link != link);
             }
+        }
+        for &(node, link) in &edit.end {
+            let Some(place) = self.place_of(node) else { continue };
+            let Some(mut cell) = self.cells[place].take() else { continue };
+            for outlet in
+                cell.wiring.outlets.iter_mut().filter(|outlet| outlet.link == link && !outlet.closing)
+            {
+                deliver(&mut self.cells, outlet, Item::End);
+                outlet.closing = true;
+            }
+            self.cells[place] = Some(cell);
+        }
+        for &node in &edit.stop {
+            self.cell_mut(node).into_iter().for_each(|cell| cell.stopping = true);
         }
         for &node in &edit.remove {
             let Some(place) = self.place_of(node) else { continue };
@@ -357,11 +408,9 @@ impl Lane {
             }
         }
         for (link, control) in cell.wiring.upstream.drain(..) {
-            let source = cell.wiring.inlets.iter().find(|inlet| inlet.link == link);
-            if let Some(source) = source.and_then(|inlet| inlet.source.as_ref()) {
-                let message = Message::Control { node: source.node, control, through: Some(source.through) };
-                // A full box means the lane is far behind; the asker asks again.
-                let _ = source.lane.post(message);
+            let inlet = cell.wiring.inlets.iter().position(|inlet| inlet.link == link);
+            if let Some(at) = inlet {
+                pass_upstream(&cell.wiring.inlets[at..=at], &control);
             }
         }
         for kind in cell.wiring.events.drain(..) {
@@ -399,6 +448,16 @@ impl Lane {
         if self.notices.try_send(notice).is_err() {
             self.ledger.lost_notices.add(1);
         }
+    }
+}
+
+/// Sends a message to whoever feeds these links.
+fn pass_upstream(inlets: &[Inlet], control: &Control) {
+    for source in inlets.iter().filter_map(|inlet| inlet.source.as_ref()) {
+        let message =
+            Message::Control { node: source.node, control: control.clone(), through: Some(source.through) };
+        // A full box means the lane is far behind; the asker asks again.
+        let _ = source.lane.post(message);
     }
 }
 

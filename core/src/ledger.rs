@@ -118,6 +118,20 @@ impl Trail {
         step
     }
 
+    /// Moves the trail's beginning `by` later, as where a frame is made of the
+    /// later part of another: the source held that part for so much less. \[real-time\]
+    pub(crate) fn advance(&mut self, by: Duration) {
+        let Some(record) = self.0.get_mut() else { return };
+        let mut rest = by;
+        for step in &mut record.steps[..record.len] {
+            for share in [&mut step.buffer, &mut step.wait, &mut step.work] {
+                let taken = rest.min(*share);
+                *share -= taken;
+                rest -= taken;
+            }
+        }
+    }
+
     /// The steps so far. \[any\]
     pub(crate) fn steps(&self) -> &[Step] {
         &self.0.steps[..self.0.len]
@@ -241,6 +255,8 @@ impl NodeLedger {
 
 /// The nodes that a rendered path can tell apart.
 const PATH_NODES: usize = 64;
+/// Stands for all those beyond.
+const OTHER_NODES: NodeId = NodeId(u32::MAX - 1);
 
 /// What came to one sink, and how its time was shared along the way.
 pub struct PathLedger {
@@ -278,14 +294,15 @@ impl PathLedger {
         self.end_to_end.record(at.since(header.captured));
         self.medium.store(medium as u32 + 1, Ordering::Relaxed);
         for step in trail.steps() {
-            // Linear, because a path has a dozen nodes; the last place takes
-            // whatever finds none of its own.
-            let place = self.shares.iter().find(|share| {
+            // Linear, because a path has a dozen nodes; the last place is for
+            // all that find none of their own.
+            let place = self.shares[..PATH_NODES - 1].iter().find(|share| {
                 let node = share.node.load(Ordering::Relaxed);
                 node == step.node.0 || node == u32::MAX
             });
-            let share = place.unwrap_or(&self.shares[PATH_NODES - 1]);
-            share.node.store(step.node.0, Ordering::Relaxed);
+            let (share, node) =
+                place.map_or((&self.shares[PATH_NODES - 1], OTHER_NODES), |share| (share, step.node));
+            share.node.store(node.0, Ordering::Relaxed);
             share.wait.add(duration_nanos(step.wait));
             share.buffer.add(duration_nanos(step.buffer));
             share.work.add(duration_nanos(step.work));

@@ -107,6 +107,10 @@ pub(crate) struct Inlet {
     pub(crate) receiver: Receiver,
     pub(crate) head: Option<Item>,
     pub(crate) ended: bool,
+    /// Whether it closes a loop.
+    pub(crate) is_loop: bool,
+    /// Whether it goes once it has ended.
+    pub(crate) leaving: bool,
     /// How many items the present call may still take: those that waited when
     /// it began. More may come meanwhile, but a call must come to an end.
     pub(crate) offered: usize,
@@ -305,7 +309,20 @@ mod tests {
             closing: false,
             ledger: Arc::default(),
         };
-        (outlet, Inlet { port: 0, link, receiver, head: None, ended: false, offered: 0, source: None })
+        (
+            outlet,
+            Inlet {
+                port: 0,
+                link,
+                receiver,
+                head: None,
+                ended: false,
+                is_loop: false,
+                leaving: false,
+                offered: 0,
+                source: None,
+            },
+        )
     }
 
     fn frame(sequence: u64) -> Item {

@@ -92,6 +92,19 @@ pub struct Mismatch {
     pub help: String,
 }
 
+/// For kinds that check their parameters alike when the graph is checked and
+/// when the node is made: the parameter is named, and the help says what is
+/// wrong and what would do.
+impl From<NodeError> for Mismatch {
+    fn from(why: NodeError) -> Self {
+        let takes = match why {
+            NodeError::Param { name, .. } => format!("cannot run with this {name}"),
+            _ => "cannot run so".into(),
+        };
+        Self { port: 0, takes, help: why.to_string() }
+    }
+}
+
 /// The outputs carry what the kind's ports declare, whatever comes in. \[control\]
 ///
 /// # Errors
@@ -210,6 +223,15 @@ pub const fn leading_comment(source: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_that_cannot_be_met_is_named_with_what_would_do() {
+        let why = Mismatch::from(NodeError::Param { name: "bits", why: "must be 16 or 24".into() });
+        assert_eq!(
+            (why.takes.as_str(), why.help.as_str()),
+            ("cannot run with this bits", "bits must be 16 or 24")
+        );
+    }
 
     #[test]
     fn the_sheet_is_the_leading_comment_alone() {

@@ -30,6 +30,8 @@ pub struct Report {
     pub faults: Vec<FaultReport>,
     /// Nodes that had to be cut off while they still held something.
     pub undrained: Vec<String>,
+    /// Events that found no room on their way here.
+    pub lost_events: u64,
 }
 
 /// Capture to render over all sinks, in milliseconds.

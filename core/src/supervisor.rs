@@ -86,7 +86,8 @@ struct NodeEntry {
     waker: NodeWaker,
     ended: bool,
     removed: bool,
-    restarts: u32,
+    /// Builds in a row that failed.
+    failed_builds: u32,
     /// Calls seen when the node was last looked at, and since when no more.
     still: (u64, Timestamp),
     stalled: bool,
@@ -106,9 +107,12 @@ struct Instance {
     hub: NodeId,
     key: Key,
     nodes: Vec<NodeId>,
-    /// Ends at nodes around it: to be taken away with it.
-    outside: Vec<(NodeId, usize, LinkId)>,
-    gone: bool,
+    /// Links to nodes around it: the receiving node and its input.
+    leaving: Vec<(NodeId, usize, LinkId)>,
+    /// Links from the member and from nodes around it: the sending node.
+    entering: Vec<(NodeId, LinkId)>,
+    /// Its lanes of its own.
+    lanes: std::ops::Range<usize>,
 }
 
 /// A link to be made: sender, receiver, and how.
@@ -117,6 +121,7 @@ struct Wanted {
     to: (NodeId, usize),
     capacity: usize,
     overflow: Overflow,
+    is_loop: bool,
 }
 
 pub(crate) struct Supervisor {
@@ -136,6 +141,14 @@ pub(crate) struct Supervisor {
     started: Timestamp,
     stopped: Option<Timestamp>,
     ended: Timestamp,
+    closed: bool,
+}
+
+impl Drop for Supervisor {
+    /// However a run ends, its lanes do.
+    fn drop(&mut self) {
+        self.post_all(|| Message::Quit);
+    }
 }
 
 impl Supervisor {
@@ -197,6 +210,7 @@ impl Supervisor {
             started: Timestamp::ZERO,
             stopped: None,
             ended: Timestamp::ZERO,
+            closed: false,
             graph,
             schedule,
         };
@@ -217,6 +231,7 @@ impl Supervisor {
                 to: (node_id(link.to.0), link.to.1),
                 capacity: plan.capacity,
                 overflow: link.overflow,
+                is_loop: link.is_loop,
             };
             supervisor.link(&wanted, &mut edits);
         }
@@ -247,12 +262,29 @@ impl Supervisor {
         self.post_all(|| Message::Stop);
     }
 
+    /// Makes nothing more: the lanes are gone.
+    pub(crate) const fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Ends a run in which virtual time no longer passes, and says so.
+    pub(crate) fn give_up(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) {
+        self.stopped.get_or_insert(now);
+        self.closed = true;
+        let busy =
+            self.nodes.iter().filter(|entry| !entry.ended).max_by_key(|entry| entry.ledger.calls.get());
+        let name = busy.map_or("", |entry| &entry.node.name);
+        let why = "time does not pass: this node is called again and again at one instant; pace its source by \
+                   the clock";
+        observe(Update::Event { at: self.seconds(now), node: name, kind: &EventKind::Notice(why.into()) });
+    }
+
     pub(crate) const fn is_stopping(&self) -> bool {
         self.stopped.is_some()
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.nodes.iter().all(|entry| entry.ended || entry.removed)
+        self.closed || self.nodes.iter().all(|entry| entry.ended || entry.removed)
     }
 
     pub(crate) fn is_overdue(&self, now: Timestamp, drain: Duration) -> bool {
@@ -319,15 +351,13 @@ impl Supervisor {
         let at = self.seconds(event.at);
         observe(Update::Event { at, node: &name, kind: &event.kind });
         match &event.kind {
-            EventKind::Appeared { group, key, name: member } => {
+            EventKind::Appeared { group, key, name: member } if !self.closed => {
                 for why in self.appear(event.node, group, *key, member, drivers) {
                     observe(Update::Event { at, node: &name, kind: &EventKind::Notice(why.into()) });
                 }
             }
             EventKind::Vanished { key, .. } => {
-                let of = |instance: &&mut Instance| instance.hub == event.node && instance.key == *key;
-                self.instances.iter_mut().filter(of).for_each(|instance| instance.gone = true);
-                self.sweep();
+                self.vanish(event.node, Some(*key));
             }
             EventKind::Ended => {
                 self.nodes[index].ended = true;
@@ -351,12 +381,14 @@ impl Supervisor {
                     action: (*action).to_owned(),
                 });
                 match node.on_fault {
-                    OnFault::Stop => {
-                        self.nodes[index].ended = true;
-                        self.sweep();
+                    OnFault::Stop => {}
+                    // The members of a hub that failed are not there any more;
+                    // a new node will name its own.
+                    OnFault::Restart => {
+                        self.vanish(event.node, None);
+                        self.restarts.push_back((event.at + RESTART, event.node));
                     }
-                    OnFault::Restart => self.restarts.push_back((event.at + RESTART, event.node)),
-                    OnFault::Bypass => {}
+                    OnFault::Bypass => self.vanish(event.node, None),
                 }
             }
             _ => {}
@@ -366,17 +398,21 @@ impl Supervisor {
     /// Makes anew the nodes that failed long enough ago.
     pub(crate) fn restart_due(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) -> bool {
         let mut any = false;
-        while let Some((_, id)) = self.restarts.front().copied().filter(|(at, _)| *at <= now) {
+        while let Some((_, id)) = self.restarts.front().copied().filter(|(at, _)| *at <= now && !self.closed)
+        {
             self.restarts.pop_front();
             any = true;
             let entry = &mut self.nodes[id.0 as usize];
-            entry.restarts += 1;
-            let entry = &self.nodes[id.0 as usize];
+            if entry.ended {
+                continue;
+            }
             let built = build(&entry.node, &entry.waker, self.seed, &self.clock, &self.shared);
+            entry.failed_builds = if built.is_ok() { 0 } else { entry.failed_builds + 1 };
+            let entry = &self.nodes[id.0 as usize];
             let mailbox = &self.lanes[entry.lane].mailbox;
             match built {
                 Ok(with) => post(mailbox, Message::Replace { node: id, with }),
-                Err(error) if entry.restarts >= 5 || self.is_stopping() => {
+                Err(error) if entry.failed_builds >= 5 || self.is_stopping() => {
                     let why = format!("cannot be made anew: {error}; the node stops");
                     let kind = EventKind::Notice(why.into());
                     observe(Update::Event { at: self.seconds(now), node: &entry.node.name, kind: &kind });
@@ -421,16 +457,21 @@ impl Supervisor {
             waker,
             ended: false,
             removed: false,
-            restarts: 0,
+            failed_builds: 0,
             still: (0, self.clock.now()),
             stalled: false,
         });
         Box::new(cell)
     }
 
+    /// The id of the next link to be made.
+    fn next_link(&self) -> LinkId {
+        LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX))
+    }
+
     /// Makes both ends of a link and enters them in the edits of their lanes.
     fn link(&mut self, wanted: &Wanted, edits: &mut [Edit]) {
-        let link = LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX));
+        let link = self.next_link();
         let (from, through) = wanted.from;
         let (to, port) = wanted.to;
         let (sending, receiving) = (&self.nodes[from.0 as usize], &self.nodes[to.0 as usize]);
@@ -461,8 +502,17 @@ impl Supervisor {
             ledger,
         };
         let source = Source { lane: self.lanes[sending.lane].mailbox.clone(), node: from, through };
-        let inlet =
-            Inlet { port, link, receiver, head: None, ended: false, offered: 0, source: Some(source) };
+        let inlet = Inlet {
+            port,
+            link,
+            receiver,
+            head: None,
+            ended: false,
+            is_loop: wanted.is_loop,
+            leaving: false,
+            offered: 0,
+            source: Some(source),
+        };
         edits[sending.lane].outlets.push((from, outlet));
         edits[receiving.lane].inlets.push((to, inlet));
     }

@@ -106,6 +106,7 @@ impl Supervisor {
                 .iter()
                 .map(|link| LinkReport::of(&link.from, &link.to, link.capacity, link.overflow, &link.ledger))
                 .collect(),
+            lost_events: self.lanes.iter().map(|lane| lane.ledger.lost_notices.get()).sum(),
             faults: self.faults.clone(),
             undrained: self
                 .nodes

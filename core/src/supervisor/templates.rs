@@ -8,7 +8,6 @@ use crate::event::Key;
 use crate::graph::{End, TemplateLink};
 use crate::lane::Message;
 use crate::ledger::NodeId;
-use crate::link::LinkId;
 use crate::schedule::TemplateLane;
 use crate::waker::NodeWaker;
 
@@ -71,7 +70,9 @@ impl Supervisor {
                 Ok(made) => {
                     let rank = before + plan.order.iter().position(|&other| other == at).unwrap_or(0) as u64;
                     ids[at] = Some(node_id(self.nodes.len()));
-                    let cell = self.cell(node, lane, made, waker, rank);
+                    let mut cell = self.cell(node, lane, made, waker, rank);
+                    // What feeds it may be what could not be made.
+                    cell.fed = !cell.spec.inputs.is_empty();
                     edits[lane].add.push(cell);
                 }
                 Err(error) => failures.push(format!("{} cannot be made: {error}", node.name)),
@@ -83,8 +84,9 @@ impl Supervisor {
             hub: node_id(template.hub),
             key,
             nodes: ids.iter().copied().flatten().collect(),
-            outside: Vec::new(),
-            gone: false,
+            leaving: Vec::new(),
+            entering: Vec::new(),
+            lanes: first_lane..self.lanes.len(),
         };
         for (link, link_plan) in template.links.iter().zip(&plan.links) {
             let from = match link.from {
@@ -108,13 +110,18 @@ impl Supervisor {
                     ));
                     continue;
                 }
-                instance.outside.push((
-                    to.0,
-                    port,
-                    LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX)),
-                ));
+                instance.leaving.push((to.0, port, self.next_link()));
             }
-            let wanted = Wanted { from, to, capacity: link_plan.capacity, overflow: link.overflow };
+            if !matches!(link.from, End::Inside { .. }) {
+                instance.entering.push((from.0, self.next_link()));
+            }
+            let wanted = Wanted {
+                from,
+                to,
+                capacity: link_plan.capacity,
+                overflow: link.overflow,
+                is_loop: link.is_loop,
+            };
             self.link(&wanted, &mut edits);
         }
         self.instances.push(instance);
@@ -146,16 +153,37 @@ impl Supervisor {
     fn is_taken(&self, node: NodeId, port: usize) -> bool {
         let spec = self.nodes[node.0 as usize].node.spec;
         let open =
-            |instance: &Instance| instance.outside.iter().any(|(to, at, _)| *to == node && *at == port);
+            |instance: &Instance| instance.leaving.iter().any(|(to, at, _)| *to == node && *at == port);
         !spec.inputs[port].many && self.instances.iter().any(open)
     }
 
-    /// Takes away the parts of members that are gone and have drained.
+    /// Ends what leads into the parts of a member that is gone (of all members of
+    /// the hub, where none is named), and the sources among them, so that they
+    /// drain.
+    pub(super) fn vanish(&mut self, hub: NodeId, key: Option<Key>) {
+        let mut edits = self.edits();
+        let of = |instance: &&Instance| instance.hub == hub && key.is_none_or(|key| instance.key == key);
+        for instance in self.instances.iter().filter(of) {
+            for (from, link) in &instance.entering {
+                edits[self.nodes[from.0 as usize].lane].end.push((*from, *link));
+            }
+            for id in &instance.nodes {
+                let entry = &self.nodes[id.0 as usize];
+                if entry.node.spec.inputs.is_empty() {
+                    edits[entry.lane].stop.push(*id);
+                }
+            }
+        }
+        self.post_edits(edits);
+        self.sweep();
+    }
+
+    /// Takes away parts that have drained.
     pub(super) fn sweep(&mut self) {
         for number in 0..self.instances.len() {
             let instance = &self.instances[number];
             let drained = instance.nodes.iter().all(|id| self.nodes[id.0 as usize].ended);
-            if !drained || (instance.nodes.is_empty() && instance.outside.is_empty()) {
+            if !drained || (instance.nodes.is_empty() && instance.leaving.is_empty()) {
                 continue;
             }
             let mut edits = self.edits();
@@ -165,10 +193,15 @@ impl Supervisor {
                 entry.removed = true;
                 edits[entry.lane].remove.push(id);
             }
-            for (node, _, link) in instance.outside.drain(..) {
+            let leaving = instance.leaving.drain(..).map(|(node, _, link)| (node, link));
+            for (node, link) in leaving.chain(instance.entering.drain(..)) {
                 edits[self.nodes[node.0 as usize].lane].unlink.push((node, link));
             }
+            let lanes = instance.lanes.clone();
             self.post_edits(edits);
+            for lane in lanes {
+                post(&self.lanes[lane].mailbox, Message::Quit);
+            }
         }
     }
 
