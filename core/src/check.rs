@@ -197,6 +197,12 @@ impl Net {
             fed.entry(link.to.0).or_default().push(link.to.1);
             feeds[link.from.0] = true;
         }
+        for &(node, port) in &self.open_inputs {
+            fed.entry(node).or_default().push(port);
+        }
+        for &node in &self.open_outputs {
+            feeds[node] = true;
+        }
         if self.nodes.is_empty() && found.iter().all(|one| one.severity != crate::diagnostic::Severity::Error)
         {
             found.push(

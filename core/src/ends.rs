@@ -387,6 +387,11 @@ impl Expander<'_> {
         let gives = |candidate: &Candidate| net.nodes[candidate.node].outputs[candidate.port];
         let takes = |candidate: &Candidate| net.declared_input((candidate.node, candidate.port));
         let fit = pairs.filter(|(a, b)| gives(a).meet(&takes(b)).is_some()).count();
+        if self.is_part && fit > 0 {
+            // What is linked to the part may settle it.
+            ends.into_iter().for_each(|node| self.net.nodes[node].touched = true);
+            return;
+        }
         let one =
             |candidates: &[Candidate], name: &str, media: &dyn Fn(&Candidate) -> MediaType, verb: &str| {
                 let each = |c: &Candidate| format!("{name}.{} {verb} {}", c.name, media(c));

@@ -40,6 +40,8 @@ pub(crate) struct Expander<'a> {
     /// where a problem was told.
     addresses: Vec<(String, Option<Vec<String>>)>,
     files: HashMap<PathBuf, Option<Rc<Loaded>>>,
+    /// Whether it is a part, checked by itself, that is expanded.
+    pub(crate) is_part: bool,
 }
 
 /// A file that was read.
@@ -69,12 +71,13 @@ impl<'a> Expander<'a> {
             overrides: Vec::new(),
             addresses: Vec::new(),
             files: HashMap::new(),
+            is_part: false,
         }
     }
 
     /// Expands the graph at `path`; gives the file and the values of its
-    /// parameters, if it could be read at all.
-    pub(crate) fn graph(&mut self, path: &Path) -> Option<(Rc<Loaded>, HashMap<String, Given>)> {
+    /// parameters, if it could be read at all. `parts`: whether it may be a part.
+    pub(crate) fn graph(&mut self, path: &Path, parts: bool) -> Option<(Rc<Loaded>, HashMap<String, Given>)> {
         let bytes = match (self.options.read)(path) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -88,7 +91,8 @@ impl<'a> Expander<'a> {
         };
         let loaded = self.parse(path, &bytes)?;
         self.read_overrides();
-        if let Some(ports) = &loaded.parsed.ports {
+        self.is_part = parts && loaded.parsed.ports.is_some();
+        if let Some(ports) = loaded.parsed.ports.as_ref().filter(|_| !parts) {
             let found = Diagnostic::error("this file is a part: it has [ports]")
                 .at(ports.place, "")
                 .help("a part runs in a graph that uses it: node = { part = \"this_file.toml\" }");
@@ -106,8 +110,13 @@ impl<'a> Expander<'a> {
         scope.values = self.graph_values(&loaded);
         let names = self.file(&scope);
         if let Some(ports) = &loaded.parsed.ports {
-            // Nothing is linked to them, since that is for those who use it.
-            self.part_ports(&names, &ports.it, true);
+            // What is linked to them is for those to say who use it.
+            let entry = self.part_ports(&names, &ports.it, !parts);
+            if let Entry::Part { inputs, outputs, broken: false } = entry {
+                self.net.open_inputs = inputs.iter().map(|input| (input.node, input.port)).collect();
+                self.net.open_outputs = outputs.iter().map(|output| output.node).collect();
+            }
+            self.no_budget(&loaded);
         }
         self.unused_overrides();
         Some((loaded, scope.values))
@@ -125,6 +134,8 @@ impl<'a> Expander<'a> {
                 Some(value) => value.map_or(Given::Unknown, Given::Value),
                 None => match &param.default {
                     Some(default) => Given::Value(default.it.clone()),
+                    // Those who use a part give it.
+                    None if self.is_part => Given::Unknown,
                     None => {
                         let found = Diagnostic::error(format!("the graph needs {name}"))
                             .at(param.name.place, format!("{}, with no default", param.takes))
@@ -466,10 +477,7 @@ impl<'a> Expander<'a> {
             self.found.push(found.help("a part says what may be linked:\n[ports]\nin = \"jitter.in\""));
             return None;
         };
-        if let Some(budget) = &loaded.parsed.budget {
-            let found = Diagnostic::error("a part has no budget of its own").at(budget.place, "");
-            self.found.push(found.help("give budget_ms in the graph that uses the part"));
-        }
+        self.no_budget(&loaded);
         let values = self.part_values(scope, &loaded, params, address, place);
         let inner = Scope {
             folder: path.parent().map(Path::to_path_buf).unwrap_or_default(),
@@ -481,6 +489,13 @@ impl<'a> Expander<'a> {
         };
         let names = self.file(&inner);
         Some(self.part_ports(&names, &ports.it, loaded.parsed.broken))
+    }
+
+    fn no_budget(&mut self, part: &Loaded) {
+        if let Some(budget) = &part.parsed.budget {
+            let found = Diagnostic::error("a part has no budget of its own").at(budget.place, "");
+            self.found.push(found.help("give budget_ms in the graph that uses the part"));
+        }
     }
 
     fn load_part(&mut self, path: &Path, named: &str, place: Place) -> Option<Rc<Loaded>> {

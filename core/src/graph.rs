@@ -76,6 +76,21 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What a file that checks holds.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Whether it is a part, which runs in graphs that use it.
+    pub is_part: bool,
+    /// How many nodes it has, those of templates aside.
+    pub nodes: usize,
+    /// How many links it has, those of templates aside.
+    pub links: usize,
+    /// How many templates it has.
+    pub templates: usize,
+    /// What is hardly meant so.
+    pub warnings: Diagnostics,
+}
+
 /// A parameter that a graph file declares, and what it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraphParam {
@@ -232,8 +247,33 @@ impl Graph {
         registry: &Registry,
         options: &LoadOptions<'_>,
     ) -> Result<(Self, Diagnostics), Diagnostics> {
+        Self::load_any(path, registry, options, false).map(|(graph, _, warnings)| (graph, warnings))
+    }
+
+    /// Checks the file at `path`, which may be a part: its parameters then take
+    /// their defaults, and its ports count as linked to what fits. \[control\]
+    ///
+    /// # Errors
+    /// All that is wrong, warnings included.
+    pub fn check(
+        path: &Path,
+        registry: &Registry,
+        options: &LoadOptions<'_>,
+    ) -> Result<Checked, Diagnostics> {
+        let (graph, is_part, warnings) = Self::load_any(path, registry, options, true)?;
+        let (nodes, links, templates) = (graph.nodes.len(), graph.links.len(), graph.templates.len());
+        Ok(Checked { is_part, nodes, links, templates, warnings })
+    }
+
+    /// The graph, or the part if `parts` allows that, and whether it is one.
+    fn load_any(
+        path: &Path,
+        registry: &Registry,
+        options: &LoadOptions<'_>,
+        parts: bool,
+    ) -> Result<(Self, bool, Diagnostics), Diagnostics> {
         let mut expander = Expander::new(registry, options);
-        let expanded = expander.graph(path);
+        let expanded = expander.graph(path, parts);
         if expanded.is_some() {
             expander.settle();
         }
@@ -243,6 +283,7 @@ impl Graph {
         net.find_loops(&sources, &mut found);
         Order::of(&net).negotiate(&mut net, &[], Some((&mut found, registry)));
         net.check_links(registry, &mut found);
+        let is_part = loaded.parsed.ports.is_some();
         let budget = loaded.parsed.budget.as_ref();
         let certain = !Diagnostics::new(found.clone(), Arc::clone(&sources)).has_errors();
         if let Some(At { it, place }) = budget.filter(|_| certain) {
@@ -271,7 +312,7 @@ impl Graph {
             ..Self::default()
         };
         graph.take(net);
-        Ok((graph, found))
+        Ok((graph, is_part, found))
     }
 
     /// Lets types flow again from `node`, whose outputs turned out to carry

@@ -512,3 +512,42 @@ fn files_that_are_no_text_are_told_by_the_byte() {
     assert!(read(b"").contains("the file is empty"));
     assert!(read(&[b'#'; (1 << 20) + 1]).contains("at most 1048576"));
 }
+
+#[test]
+fn a_part_checks_by_itself_but_does_not_load() {
+    let check = |text: &str| {
+        let read = |_: &Path| Ok(text.as_bytes().to_vec());
+        let options = LoadOptions { overrides: &[], env: &|_| None, read: &read };
+        Graph::check(Path::new("part.toml"), &registry(), &options).map_err(|found| found.to_string())
+    };
+    for (part, size) in [(REMOTE_AUDIO, (3, 2)), (REMOTE_VIDEO, (4, 3))] {
+        let checked = check(part).unwrap();
+        assert!(checked.is_part && checked.warnings.list.is_empty(), "{}", checked.warnings);
+        assert_eq!((checked.nodes, checked.links), size);
+    }
+    // What is not given yet, and what it chooses, is not held against it.
+    let open = r#"
+sidetone = 1
+links = ["voice -> room"]
+[ports]
+in = "voice.in"
+[params]
+who = { type = "text", meaning = "Who speaks" }
+loud = { type = "int", meaning = "How loud" }
+[nodes]
+voice = [{ when = "${loud}", kind = "net.impair" }, { kind = "net.impair", preset = "home" }]
+room = { kind = "room.join", url = "mem://x", user = "${who}" }
+"#;
+    check(open).unwrap();
+    check(&open.replace(r#"[{ when = "${loud}", kind = "net.impair" }, "#, "").replace("}]", "}")).unwrap();
+    let wrong = check(&REMOTE_AUDIO.replace("unpack_opus", "pack_opus")).unwrap_err();
+    assert!(wrong.contains("part.toml"), "{wrong}");
+    let unfed = check(&REMOTE_AUDIO.replace("in = \"jitter.in\"\n", "")).unwrap_err();
+    assert!(unfed.contains("nothing feeds jitter.in"), "{unfed}");
+    assert!(!check(CALL.replace("parts/", "").as_str()).is_ok_and(|checked| checked.is_part));
+
+    let said = load(REMOTE_AUDIO).unwrap_err().to_string();
+    let expected = "error: this file is a part: it has [ports]\n  --> call.toml:5:2\n   | [ports]\n   |  ^^^^^\n   \
+                    = a part runs in a graph that uses it: node = { part = \"this_file.toml\" }\n";
+    assert_eq!(said, expected);
+}

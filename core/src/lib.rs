@@ -63,7 +63,7 @@ pub use event::{Event, EventKind, Key, LeaveReason};
 pub use fault::{Fault, FaultKind, NodeError};
 pub use frame::{AudioFormat, Flags, Format, Frame, Header, Plane, PlaneMut, VideoFormat};
 pub use graph::{
-    End, Graph, GraphLink, GraphNode, GraphParam, LinkPlace, LoadOptions, Template, TemplateLink,
+    Checked, End, Graph, GraphLink, GraphNode, GraphParam, LinkPlace, LoadOptions, Template, TemplateLink,
 };
 pub use graph_file::GraphFile;
 pub use ledger::{DropReason, NodeId};

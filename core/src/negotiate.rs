@@ -88,6 +88,9 @@ impl Order {
         let mut found = Vec::new();
         let spec = net.nodes[node].spec;
         let mut inputs = vec![None; spec.inputs.len()];
+        for (_, port) in net.open_inputs.iter().filter(|(open, _)| *open == node) {
+            inputs[*port] = Some(spec.inputs[*port].media);
+        }
         for &index in &self.into[node] {
             let link = &net.links[index];
             let gives = net.nodes[link.from.0].outputs[link.from.1];

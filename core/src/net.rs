@@ -25,6 +25,10 @@ pub(crate) struct Net {
     pub(crate) loose: Vec<Loose>,
     /// Inputs of a template's parts that are to be fed by what fits.
     pub(crate) open: Vec<Open>,
+    /// The inputs that are ports of the part, if a part is checked by itself.
+    pub(crate) open_inputs: Vec<(usize, usize)>,
+    /// The nodes of which an output is a port of that part.
+    pub(crate) open_outputs: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]

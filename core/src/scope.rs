@@ -167,7 +167,8 @@ impl Expander<'_> {
 
     fn param(&mut self, scope: &Scope, name: &str, place: Place) -> Given {
         if name == "participant" {
-            if scope.template.is_some() {
+            // A part by itself may be meant for templates.
+            if scope.template.is_some() || self.is_part {
                 return Given::Filled(vec![String::new(), String::new()]);
             }
             let found = Diagnostic::error("${participant} has a meaning in templates alone")

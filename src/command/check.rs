@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sidetone::{Graph, LoadOptions, registry};
+use sidetone::{Checked, Graph, LoadOptions, registry};
 
 use super::{FINE, WRONG, as_json, complain, note, say, setting};
 
-/// Check graph files; opens no device, socket, media file or codec
+/// Check graph files and parts; opens no device, socket, media file or codec
 #[derive(Args)]
 pub(super) struct Check {
     /// The graph files
@@ -27,17 +27,18 @@ impl Check {
         let registry = registry();
         let mut code = FINE;
         for file in &self.files {
-            match Graph::load(file, &registry, &options) {
-                Ok((_, warnings)) if self.json => say(&format!("{}\n", as_json(&warnings))),
-                Ok((graph, warnings)) => {
+            match Graph::check(file, &registry, &options) {
+                Ok(checked) if self.json => say(&format!("{}\n", as_json(&checked.warnings))),
+                Ok(Checked { is_part, nodes, links, templates, warnings }) => {
                     note(&warnings.to_string());
-                    say(&format!(
-                        "{}: fine, {} nodes, {} links, {} templates\n",
-                        file.display(),
-                        graph.nodes.len(),
-                        graph.links.len(),
-                        graph.templates.len()
-                    ));
+                    let part = if is_part { " a part:" } else { "" };
+                    let templates = if is_part && templates == 0 {
+                        String::new()
+                    } else {
+                        format!(", {templates} templates")
+                    };
+                    let file = file.display();
+                    say(&format!("{file}: fine,{part} {nodes} nodes, {links} links{templates}\n"));
                 }
                 Err(mistakes) => {
                     complain(&mistakes, self.json);

@@ -24,6 +24,13 @@ fn every_shipped_graph_checks_without_a_warning() {
     for graph in graphs {
         load(&graph, &[]);
     }
+    let parts = graph_files(&shipped("graphs/parts"));
+    assert!(parts.len() >= 4);
+    for part in parts {
+        let checked = Graph::check(&part, &registry(), &LoadOptions::default());
+        let checked = checked.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert!(checked.is_part && checked.warnings.list.is_empty(), "{}", checked.warnings);
+    }
 }
 
 /// Whether a graph checks, and what is said about it; its lines `# --set a=b`
@@ -39,8 +46,8 @@ fn said_about(graph: &Path) -> (bool, String) {
     // Messages name files as they were given, so the folder is left out.
     let read = |path: &Path| std::fs::read(folder.join(path));
     let options = LoadOptions { overrides: &overrides, env: &|_| None, read: &read };
-    match Graph::load(Path::new(graph.file_name().unwrap()), &registry(), &options) {
-        Ok((_, warnings)) => (true, warnings.to_string()),
+    match Graph::check(Path::new(graph.file_name().unwrap()), &registry(), &options) {
+        Ok(checked) => (true, checked.warnings.to_string()),
         Err(mistakes) => (false, mistakes.to_string()),
     }
 }
