@@ -9,11 +9,19 @@ use crate::media_type::Medium;
 use crate::negotiate::Order;
 use crate::net::{Net, NetLink};
 
-/// The slowest way to a node: its length, and the node and room before it.
+/// The slowest way to a node: what it adds up to, over how many nodes (of two
+/// that take the same time the longer goes on to a sink), and the node before it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Way {
     sum: Duration,
+    nodes: usize,
     before: Option<usize>,
+}
+
+impl Way {
+    const fn length(&self) -> (Duration, usize) {
+        (self.sum, self.nodes)
+    }
 }
 
 impl Graph {
@@ -74,17 +82,17 @@ impl Net {
                 .map(|(kind, medium)| self.ways(&order, *medium, ways.get(kind).map_or(&[], Vec::as_slice)))
                 .collect();
         }
-        let mut longest: (Duration, usize, usize) = Default::default();
+        let mut longest: ((Duration, usize), usize, usize) = Default::default();
         for (kind, ways) in ways.iter().enumerate() {
             for (node, way) in ways.iter().enumerate() {
-                if way.sum > longest.0 {
-                    longest = (way.sum, kind, node);
+                if way.length() > longest.0 {
+                    longest = (way.length(), kind, node);
                 }
             }
         }
         let Some(ways) = ways.get(longest.1) else { return Vec::new() };
         let mut path = Vec::new();
-        let mut at = Some(longest.2).filter(|_| longest.0 > Duration::ZERO);
+        let mut at = Some(longest.2).filter(|_| longest.0.0 > Duration::ZERO);
         while let Some(node) = at {
             path.push(node);
             // Two rooms of one place may stand behind each other.
@@ -109,11 +117,12 @@ impl Net {
                     continue;
                 }
                 let way = self.through(link, &ways, earlier);
-                if way.sum >= best.sum {
+                if way.length() >= best.length() {
                     best = way;
                 }
             }
             best.sum += self.nodes[node].latency;
+            best.nodes += 1;
             ways[node] = best;
         }
         ways
@@ -123,16 +132,16 @@ impl Net {
     /// slowest who publishes into it elsewhere.
     fn through(&self, link: &NetLink, ways: &[Way], earlier: &[Way]) -> Way {
         let hub = link.from.0;
-        let here = Way { sum: ways[hub].sum, before: Some(hub) };
+        let here = Way { before: Some(hub), ..ways[hub] };
         if link.member.is_none() {
             return here;
         }
-        let alone = Way { sum: self.nodes[hub].latency, before: Some(hub) };
+        let alone = Way { sum: self.nodes[hub].latency, nodes: 1, before: Some(hub) };
         let Some(url) = self.url(hub) else { return alone };
         let others = (0..self.nodes.len()).filter(|other| *other != hub && self.url(*other) == Some(url));
         let others =
-            others.filter_map(|other| Some(Way { sum: earlier.get(other)?.sum, before: Some(other) }));
-        others.max_by_key(|way| way.sum).unwrap_or(alone)
+            others.filter_map(|other| Some(Way { before: Some(other), ..*earlier.get(other)? }));
+        others.max_by_key(Way::length).unwrap_or(alone)
     }
 
     /// Where a node with members meets others.

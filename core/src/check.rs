@@ -1,10 +1,14 @@
-//! Checks of a net's structure: loops, doubled and missing links.
+//! Checks of a net's structure: loops, doubled and missing links, files that
+//! two nodes would write.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use crate::diagnostic::{Diagnostic, Place, Sources};
 use crate::negotiate::Order;
-use crate::net::{Net, NetLink, NetTemplate};
+use crate::expand::normal;
+use crate::net::{Net, NetLink, NetNode, NetTemplate};
+use crate::param::{ParamKind, Value};
 use crate::registry::Registry;
 use crate::suggest;
 
@@ -248,8 +252,50 @@ impl Net {
         }
     }
 
+    /// Says which sinks would write the same file.
+    pub(crate) fn check_paths(&self, found: &mut Vec<Diagnostic>) {
+        let mut writers: HashMap<_, &NetNode> = HashMap::new();
+        for node in self.nodes.iter().filter(|node| !node.unsure && node.spec.outputs.is_empty()) {
+            let Some((path, text)) = node.path() else { continue };
+            // What no member's name tells apart from others is one file for all.
+            let member = node.fills.iter().find(|(name, _)| *name == "path");
+            let whose = member.map(|(_, pieces)| (node.template, pieces));
+            let Some(first) = writers.insert((path, whose), node) else { continue };
+            let (here, there) = (node.path_place(), first.path_place());
+            let message = format!("{} and {} write the same file, {text}", first.name, node.name);
+            let mut problem = Diagnostic::error(message);
+            let help = if here == there {
+                problem = problem.at(here, "both write here");
+                "hand the path in as a parameter of the part, and give each use its own"
+            } else {
+                problem = problem.at(here, "").at(there, "the same file");
+                "give each its own path"
+            };
+            found.push(problem.help(help));
+        }
+    }
+
     fn is_hub(&self, node: usize) -> bool {
         self.templates.iter().any(|template| template.hub == node)
+    }
+}
+
+impl NetNode {
+    /// The file it is told to use, and that as a message says it.
+    fn path(&self) -> Option<(std::path::PathBuf, &Value)> {
+        self.spec.param("path").filter(|param| param.kind == ParamKind::Path)?;
+        let value = self.params.get("path")?;
+        match value {
+            // What is written to the null device is not kept.
+            Value::Text(text) if !text.is_empty() && &**text != "/dev/null" => {
+                Some((normal(Path::new(&**text)), value))
+            }
+            _ => None,
+        }
+    }
+
+    fn path_place(&self) -> Place {
+        self.given_at.iter().find(|(name, _)| *name == "path").map_or(self.place, |(_, place)| *place)
     }
 }
 

@@ -181,7 +181,11 @@ impl Engine {
             let timers = lanes.iter().filter_map(Lane::next_timer).chain(self.supervisor.next_timer());
             let next = timers.chain(stop_at.filter(|_| !self.supervisor.is_stopping())).min();
             match next.or_else(|| self.supervisor.drain_end(self.options.drain)) {
-                Some(at) => self.options.clock.advance_to(at),
+                Some(at) => {
+                    let look = self.supervisor.next_look().unwrap_or(at);
+                    self.options.clock.advance_to(at.min(look));
+                    self.supervisor.look_at_budget(self.options.clock.now(), observe);
+                }
                 // Nothing will ever happen again: end what can end.
                 None => self.supervisor.stop(now),
             }
@@ -236,6 +240,7 @@ impl Engine {
             if now >= tick {
                 tick = now + TICK;
                 self.supervisor.watch(now, observe);
+                self.supervisor.look_at_budget(now, observe);
                 observe(Update::Progress(&self.supervisor.progress(now)));
             }
             self.attend(observe);

@@ -138,6 +138,10 @@ spec!(PASS, "mock.pass", &[IN], &[OUT], PASS_PARAMS, Placement::Shared, same, |s
 ));
 spec!(BURN, "mock.burn", &[IN], &[OUT], PASS_PARAMS, Placement::Own, same, |setup: Setup<'_>| pass(&setup));
 
+spec!(JOIN, "mock.join", &[IN.many()], &[OUT], PASS_PARAMS, Placement::Own, same, |setup: Setup<'_>| pass(
+    &setup
+));
+
 /// Notes the numbers of the frames it is given.
 struct Sink(String, Arc<Seen>);
 
@@ -172,14 +176,18 @@ spec!(
 );
 
 /// A hub with one member, there from 100 ms to 200 ms, that sends a frame every
-/// 10 ms.
+/// 10 ms; fails at step `fail_at`.
 struct Hub {
-    step: u64,
+    step: i64,
+    fail_at: i64,
 }
 
 impl Node for Hub {
     fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let (key, name) = (Key(7), Arc::from("bob"));
+        if self.step == self.fail_at {
+            return Err(Fault::new(FaultKind::Io, "the hub was told to fail"));
+        }
         match self.step {
             10 => cx.emit(EventKind::Appeared { group: "member", key, name }),
             11..20 => {
@@ -199,9 +207,13 @@ impl Node for Hub {
     }
 }
 
-spec!(HUB, "mock.hub", &[], &[OUT.each("member")], &[], Placement::Own, declared, |_: Setup<'_>| Ok(
-    Box::new(Hub { step: 0 }) as Box<dyn Node>
-));
+const HUB_PARAMS: &[ParamSpec] = &[ParamSpec::int("fail_at", -1, -1, 1_000, "Fails.")];
+
+spec!(HUB, "mock.hub", &[], &[OUT.each("member")], HUB_PARAMS, Placement::Own, declared, |setup: Setup<
+    '_,
+>| {
+    Ok(Box::new(Hub { step: 0, fail_at: setup.params.int("fail_at") }) as Box<dyn Node>)
+});
 
 fn node(name: &str, spec: &'static NodeSpec, params: &[(&str, i64)]) -> GraphNode {
     let given: Vec<_> = params.iter().map(|(name, value)| (*name, Value::Int(*value))).collect();
@@ -467,4 +479,72 @@ fn a_live_parameter_that_does_not_fit_is_told() {
             "nobody: there is no node nobody",
         ]
     );
+}
+
+#[test]
+fn a_part_that_dies_early_leaves_its_hub_and_the_rest_running() {
+    let mut graph = with_template();
+    let own = &mut graph.templates[0].nodes[0];
+    own.params = Params::new(PASS_PARAMS, &[("fail_at", Value::Int(3))]).unwrap();
+    // The hub must not wait for room in a link that nobody empties.
+    graph.templates[0].links[0].capacity = Some(1);
+    let options = Options { limit: Some(Duration::from_millis(500)), ..virtual_time() };
+    let (report, seen, events) = run(graph, options);
+    assert_eq!(numbers(&seen), [0, 1, 2]);
+    assert!(events.iter().any(|event| event == "0.200 hub: member bob left: left by choice"), "{events:?}");
+    assert!(report.undrained.is_empty(), "{:?}", report.undrained);
+}
+
+#[test]
+fn a_hub_that_fails_lets_what_it_fed_finish() {
+    for (policy, fail_at) in [(OnFault::Stop, 5), (OnFault::Stop, 15), (OnFault::Bypass, 15)] {
+        let mut graph = with_template();
+        graph.nodes[0].params = Params::new(HUB.params, &[("fail_at", Value::Int(fail_at))]).unwrap();
+        graph.nodes[0].on_fault = policy;
+        let options = Options { limit: Some(Duration::from_secs(2)), ..virtual_time() };
+        let (report, seen, _) = run(graph, options);
+        assert_eq!(numbers(&seen).len() as i64, (fail_at - 11).max(0), "what was sent before it failed");
+        assert_eq!(report.faults.len(), 1);
+        assert!(report.undrained.is_empty(), "{policy:?}: {:?}", report.undrained);
+    }
+}
+
+#[test]
+fn a_hub_made_anew_names_its_members_anew() {
+    let mut graph = with_template();
+    graph.nodes[0].params = Params::new(HUB.params, &[("fail_at", Value::Int(15))]).unwrap();
+    graph.nodes[0].on_fault = OnFault::Restart;
+    let options = Options { limit: Some(Duration::from_millis(1_500)), ..virtual_time() };
+    let (report, seen, _) = run(graph, options);
+    // Four frames before the failure at 150 ms, and the same again after it.
+    assert_eq!(numbers(&seen).len(), 8, "{seen:?}");
+    assert!(report.undrained.is_empty(), "{:?}", report.undrained);
+}
+
+#[test]
+fn a_budget_that_is_not_kept_names_the_guilty_stage() {
+    let mut graph = chain(vec![
+        node("source", &SOURCE, &[("count", 500)]),
+        node("slow", &PASS, &[("hold_ms", 80)]),
+        node("sink", &SINK, &[]),
+    ]);
+    graph.budget = Some(Duration::from_millis(50));
+    let (report, _, events) = run(graph, virtual_time());
+    let breach = &report.breaches[0];
+    assert_eq!((report.breaches.len(), breach.sink.as_str(), breach.stage.as_str()), (1, "sink", "slow"));
+    assert!((breach.p95_ms - 80.0).abs() < 1.0 && (breach.stage_ms - 80.0).abs() < 1.0, "{breach:?}");
+    assert!(events.iter().any(|event| event.contains("over budget") && event.contains("slow takes most")));
+}
+
+#[test]
+fn a_marked_loop_ends_when_its_source_has() {
+    let mut graph = chain(vec![
+        node("source", &SOURCE, &[("count", 3)]),
+        node("join", &JOIN, &[]),
+        node("back", &PASS, &[("hold_ms", 5)]),
+    ]);
+    graph.links.push(GraphLink { is_loop: true, ..link(2, 1) });
+    let (report, ..) = run(graph, virtual_time());
+    assert!(report.undrained.is_empty(), "{:?}", report.undrained);
+    assert!(report.seconds < 1.0, "it took {} s to end", report.seconds);
 }

@@ -89,6 +89,20 @@ pub enum EventKind {
         /// What the engine does about it.
         action: &'static str,
     },
+    /// Over the last second, what this node rendered came later than the budget
+    /// allows.
+    OverBudget {
+        /// 95 % came within this many milliseconds.
+        p95_ms: f64,
+        /// As many are allowed.
+        budget_ms: f64,
+        /// The node that took most of it.
+        stage: Arc<str>,
+        /// Its mean share, in milliseconds.
+        stage_ms: f64,
+    },
+    /// What this node renders keeps the budget again.
+    WithinBudget,
     /// The node has put out its last frame.
     Ended,
     /// Anything else worth telling a person.
@@ -116,6 +130,12 @@ impl fmt::Display for EventKind {
             Self::Level { level } => write!(f, "level {level}"),
             Self::KeyFrameRequested => f.write_str("key frame requested"),
             Self::Fault { fault, action } => write!(f, "fault: {fault}; {action}"),
+            Self::OverBudget { p95_ms, budget_ms, stage, stage_ms } => write!(
+                f,
+                "over budget: 95 % came within {p95_ms:.0} ms, {budget_ms:.0} are allowed; {stage} takes most, \
+                 {stage_ms:.0} ms"
+            ),
+            Self::WithinBudget => f.write_str("within budget again"),
             Self::Ended => f.write_str("ended"),
             Self::Notice(text) => f.write_str(text),
         }

@@ -730,7 +730,7 @@ impl<'a> Expander<'a> {
 }
 
 /// `path` without `.` and `..`, as far as that can be told from the text.
-fn normal(path: &Path) -> PathBuf {
+pub(crate) fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
         match part {

@@ -283,6 +283,7 @@ impl Graph {
         net.find_loops(&sources, &mut found);
         Order::of(&net).negotiate(&mut net, &[], Some((&mut found, registry)));
         net.check_links(registry, &mut found);
+        net.check_paths(&mut found);
         let is_part = loaded.parsed.ports.is_some();
         let budget = loaded.parsed.budget.as_ref();
         let certain = !Diagnostics::new(found.clone(), Arc::clone(&sources)).has_errors();

@@ -76,6 +76,28 @@ impl Histogram {
         self.max.fetch_max(other.max.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
+    /// What was counted since `before`, an earlier copy; the greatest is that of
+    /// all. \[control\]
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let less = |now: u64, then: u64| now.saturating_sub(then);
+        let recent = Self::default();
+        for (slot, (now, then)) in recent.buckets.iter().zip(self.buckets.iter().zip(&before.buckets)) {
+            let count = now.load(Ordering::Relaxed).saturating_sub(then.load(Ordering::Relaxed));
+            slot.store(count, Ordering::Relaxed);
+        }
+        recent.count.store(
+            less(self.count.load(Ordering::Relaxed), before.count.load(Ordering::Relaxed)),
+            Ordering::Relaxed,
+        );
+        recent.sum.store(
+            less(self.sum.load(Ordering::Relaxed), before.sum.load(Ordering::Relaxed)),
+            Ordering::Relaxed,
+        );
+        recent.max.store(self.max.load(Ordering::Relaxed), Ordering::Relaxed);
+        recent
+    }
+
     /// The value that a share `q` (0 to 1) of the durations do not exceed;
     /// zero if there are none. \[any\]
     #[must_use]

@@ -28,6 +28,8 @@ pub struct Report {
     pub links: Vec<LinkReport>,
     /// What failed.
     pub faults: Vec<FaultReport>,
+    /// When the budget was not kept.
+    pub breaches: Vec<Breach>,
     /// Nodes that had to be cut off while they still held something.
     pub undrained: Vec<String>,
     /// Events that found no room on their way here.
@@ -113,6 +115,23 @@ pub struct LinkReport {
     pub capacity: usize,
     /// What happens to those for which there is no room.
     pub overflow: &'static str,
+}
+
+/// A time at which the budget was not kept.
+#[derive(Clone, Debug, Serialize)]
+pub struct Breach {
+    /// Seconds since the start at which it was noticed.
+    pub at: f64,
+    /// The sink.
+    pub sink: String,
+    /// 95 % of a second's frames came within this many milliseconds.
+    pub p95_ms: f64,
+    /// As many are allowed.
+    pub budget_ms: f64,
+    /// The node that took most of it.
+    pub stage: String,
+    /// Its mean share, in milliseconds.
+    pub stage_ms: f64,
 }
 
 /// One failure.

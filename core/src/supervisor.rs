@@ -5,7 +5,7 @@
 mod account;
 mod templates;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,13 +23,14 @@ use crate::event::{Event, EventKind, Key};
 use crate::fault::NodeError;
 use crate::frame::FramePool;
 use crate::graph::{Graph, GraphNode};
+use crate::histogram::Histogram;
 use crate::lane::{Edit, Lane, LaneLedger, Mailbox, Message, Notice};
-use crate::ledger::{LinkLedger, NodeId, NodeLedger, TrailRecord, trail_pool};
+use crate::ledger::{LinkLedger, NodeId, NodeLedger, Step, TrailRecord, trail_pool};
 use crate::link::{self, Inlet, LinkId, Outlet, Overflow, Receiver, Source};
 use crate::media_type::MediaType;
 use crate::node::{Node, Setup, Shared};
 use crate::pool::Pool;
-use crate::report::FaultReport;
+use crate::report::{Breach, FaultReport};
 use crate::schedule::{Schedule, pool_slots};
 use crate::timestamp::Timestamp;
 use crate::waker::NodeWaker;
@@ -137,6 +138,11 @@ pub(crate) struct Supervisor {
     links: Vec<LinkEntry>,
     instances: Vec<Instance>,
     faults: Vec<FaultReport>,
+    breaches: Vec<Breach>,
+    /// When the budget was last looked at, and what each sink showed then.
+    looked: Timestamp,
+    looks: HashMap<usize, (Histogram, Vec<Step>)>,
+    over_budget: HashSet<usize>,
     restarts: VecDeque<(Timestamp, NodeId)>,
     started: Timestamp,
     stopped: Option<Timestamp>,
@@ -206,6 +212,10 @@ impl Supervisor {
             links: Vec::new(),
             instances: Vec::new(),
             faults: Vec::new(),
+            breaches: Vec::new(),
+            looked: Timestamp::ZERO,
+            looks: HashMap::new(),
+            over_budget: HashSet::new(),
             restarts: VecDeque::new(),
             started: Timestamp::ZERO,
             stopped: None,
@@ -248,6 +258,7 @@ impl Supervisor {
 
     pub(crate) fn start(&mut self, now: Timestamp) {
         self.started = now;
+        self.looked = now;
         self.ended = now;
         self.nodes.iter_mut().for_each(|entry| entry.still.1 = now);
         self.post_all(|| Message::Start);

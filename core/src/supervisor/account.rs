@@ -1,17 +1,23 @@
 //! What the supervisor tells of a run: stalls, progress, and the report.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::engine::{Progress, Update};
 use crate::event::EventKind;
-use crate::ledger::Step;
-use crate::report::{EndToEnd, LinkReport, Path, Report, Stage};
+use crate::histogram::{Histogram, millis};
+use crate::ledger::{NodeId, Step};
+use crate::report::{Breach, EndToEnd, LinkReport, Path, Report, Stage};
 use crate::timestamp::Timestamp;
 
 use super::{Supervisor, node_id};
 
+/// How often the budget is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Fewer frames in a second tell nothing of it.
+const FEWEST: u64 = 5;
 /// A node that cannot be called for this long is named.
 const STALL: Duration = Duration::from_secs(2);
 
@@ -61,6 +67,61 @@ impl Supervisor {
         }
     }
 
+    /// When the budget is looked at next, if there is one.
+    pub(crate) fn next_look(&self) -> Option<Timestamp> {
+        self.graph.budget.map(|_| self.looked + LOOK)
+    }
+
+    /// Compares what each sink rendered in the last second with the budget; tells
+    /// of a breach when it begins and when it is over.
+    pub(crate) fn look_at_budget(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) {
+        let Some(budget) = self.graph.budget.filter(|_| now >= self.looked + LOOK) else { return };
+        self.looked = now;
+        let at = self.seconds(now);
+        let budget_ms = millis(budget);
+        for index in 0..self.nodes.len() {
+            let path = &self.nodes[index].ledger.rendered;
+            if path.medium().is_none() {
+                continue;
+            }
+            let all = Histogram::default();
+            all.merge(&path.end_to_end);
+            let sums = path.sums();
+            let then = self.looks.insert(index, (all, sums.clone()));
+            let (before, before_sums) = then.unwrap_or_default();
+            let recent = path.end_to_end.since(&before).summary();
+            if recent.count < FEWEST {
+                continue;
+            }
+            let name = Arc::clone(&self.nodes[index].node.name);
+            let over = recent.p95 > budget_ms;
+            if over == self.over_budget.contains(&index) {
+                continue;
+            }
+            let kind = if over {
+                self.over_budget.insert(index);
+                let (stage, taken) = slowest(&sums, &before_sums);
+                #[allow(clippy::cast_precision_loss)]
+                let stage_ms = millis(taken) / recent.count as f64;
+                let stage =
+                    self.nodes.get(stage.0 as usize).map_or("".into(), |entry| Arc::clone(&entry.node.name));
+                self.breaches.push(Breach {
+                    at,
+                    sink: name.to_string(),
+                    p95_ms: recent.p95,
+                    budget_ms,
+                    stage: stage.to_string(),
+                    stage_ms,
+                });
+                EventKind::OverBudget { p95_ms: recent.p95, budget_ms, stage, stage_ms }
+            } else {
+                self.over_budget.remove(&index);
+                EventKind::WithinBudget
+            };
+            observe(Update::Event { at, node: &name, kind: &kind });
+        }
+    }
+
     pub(crate) fn progress(&self, now: Timestamp) -> Progress {
         let mut rendered = [0; 2];
         for entry in &self.nodes {
@@ -107,6 +168,7 @@ impl Supervisor {
                 .map(|link| LinkReport::of(&link.from, &link.to, link.capacity, link.overflow, &link.ledger))
                 .collect(),
             lost_events: self.lanes.iter().map(|lane| lane.ledger.lost_notices.get()).sum(),
+            breaches: self.breaches.clone(),
             faults: self.faults.clone(),
             undrained: self
                 .nodes
@@ -116,4 +178,16 @@ impl Supervisor {
                 .collect(),
         }
     }
+}
+
+/// The node whose shares grew most, and by how much.
+fn slowest(now: &[Step], before: &[Step]) -> (NodeId, Duration) {
+    let whole = |step: &Step| step.wait + step.buffer + step.work;
+    now.iter()
+        .map(|step| {
+            let then = before.iter().find(|other| other.node == step.node).map_or(Duration::ZERO, whole);
+            (step.node, whole(step).saturating_sub(then))
+        })
+        .max_by_key(|(_, grown)| *grown)
+        .unwrap_or_default()
 }
