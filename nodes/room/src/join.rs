@@ -43,7 +43,7 @@ use std::time::Duration;
 use sidetone_core::registry::declared;
 use sidetone_core::{
     Codec, Context, Control, Fault, FaultKind, Finish, Format, LeaveReason, MediaType, Medium, Node,
-    NodeError, NodeSpec, ParamSpec, Placement, PortSpec, Setup, Through, Timestamp,
+    NodeError, NodeSpec, ParamSpec, Params, Placement, PortSpec, Setup, Through, Timestamp,
 };
 
 use crate::mem::MemTransport;
@@ -83,12 +83,37 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Own,
     real_time: false,
-    negotiate: declared,
+    negotiate: |offer| {
+        login(offer.params)?;
+        declared(offer)
+    },
     build: &|setup| Ok(Box::new(Join::new(&setup)?)),
 };
 
 /// How long packets of others are waited for once we have said goodbye.
 const LINGER: Duration = Duration::from_millis(500);
+
+/// Where the room is, and who enters it.
+fn login(params: &Params) -> Result<(Url, &str), NodeError> {
+    let user = params.text("user");
+    if !is_name(user) {
+        let user = user.escape_debug();
+        let why = format!("must be 1 to 64 characters on one line, at most 255 bytes, not \"{user}\"");
+        return Err(NodeError::Param { name: "user", why });
+    }
+    let refused = |why| NodeError::Param { name: "url", why };
+    let url = Url::parse(params.text("url")).map_err(refused)?;
+    if let Url::Udp { local, remote } = url {
+        let stays = local.ip().is_loopback() && remote.ip().is_loopback();
+        if !stays && !params.bool("allow_remote") {
+            return Err(refused(format!(
+                "leaves this machine ({local} to {remote}) and nothing is encrypted: \
+                 use addresses such as 127.0.0.1, or set allow_remote = true"
+            )));
+        }
+    }
+    Ok((url, user))
+}
 
 struct Join {
     transport: Box<dyn Transport>,
@@ -101,18 +126,7 @@ struct Join {
 
 impl Join {
     fn new(setup: &Setup<'_>) -> Result<Self, NodeError> {
-        let params = setup.params;
-        let user = params.text("user");
-        if !is_name(user) {
-            return Err(NodeError::Param {
-                name: "user",
-                why: format!(
-                    "must be 1 to 64 characters on one line, at most 255 bytes, not \"{}\"",
-                    user.escape_debug()
-                ),
-            });
-        }
-        let url = Url::parse(params.text("url")).map_err(|why| NodeError::Param { name: "url", why })?;
+        let (url, user) = login(setup.params)?;
         let transport: Box<dyn Transport> = match url {
             Url::Mem { room } => Box::new(MemTransport::enter(setup, &room, user)),
             Url::Udp { local, remote } => Box::new(UdpTransport::open(setup, local, remote, user)?),

@@ -95,16 +95,6 @@ impl UdpTransport {
                 "udp:// needs real time, since the other side lives in it: run in real time, or use mem://ROOM".into(),
             ));
         }
-        let stays = local.ip().is_loopback() && remote.ip().is_loopback();
-        if !stays && !setup.params.bool("allow_remote") {
-            return Err(NodeError::Param {
-                name: "url",
-                why: format!(
-                    "leaves this machine ({local} to {remote}) and nothing is encrypted: \
-                     use addresses such as 127.0.0.1, or set allow_remote = true"
-                ),
-            });
-        }
         let refused = |what: &str, why: std::io::Error| {
             NodeError::Unavailable(format!(
                 "{what}: {why}; is the port in use, or the address not this machine's?"

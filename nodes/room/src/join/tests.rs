@@ -353,6 +353,32 @@ fn parameters_that_do_not_do_say_what_would() {
     assert!(real(&url).contains("is the port in use"));
 }
 
+#[test]
+fn the_checker_refuses_what_could_not_be_joined() {
+    let told = |url: &str, user: &str, remote: bool| {
+        let params = [("url", url.into()), ("user", user.into()), ("allow_remote", remote.into())];
+        let params = Params::new(SPEC.params, &params).unwrap();
+        SPEC.negotiated(&sidetone_core::Offer { params: &params, inputs: &[None, None] })
+            .err()
+            .map(|why| format!("{}; {}", why.takes, why.help))
+            .unwrap_or_default()
+    };
+    let far = "udp://192.0.2.1:5000?remote=192.0.2.2:5000";
+    for (url, user, of, what) in [
+        ("demo", "alice", "url", "names no transport"),
+        ("tcp://demo", "alice", "url", "\"tcp\", which is not known"),
+        (far, "alice", "url", "allow_remote = true"),
+        ("mem://demo", "", "user", "1 to 64 characters"),
+        ("mem://demo", &"x".repeat(65), "user", "1 to 64 characters"),
+    ] {
+        let told = told(url, user, false);
+        assert!(told.starts_with(&format!("cannot run with this {of}; {of} ")), "{url}: {told}");
+        assert!(told.contains(what), "{url}: {told}");
+    }
+    assert_eq!(told(far, "alice", true), "");
+    assert_eq!(told("mem://demo", "alice", false), "");
+}
+
 /// Two addresses of this machine that nobody uses.
 fn free_addresses() -> (SocketAddr, SocketAddr) {
     let sockets = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
