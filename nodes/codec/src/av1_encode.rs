@@ -100,6 +100,8 @@ pub(crate) const MAX_PIXELS: u32 = 8_192 * 4_320;
 
 fn negotiate(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
     let is_rav1e = offer.params.text("encoder") == "rav1e";
+    speed(offer.params)?;
+    quantizers(offer.params)?;
     if let Some(Some(MediaType::Video { size: Some(size), .. })) = offer.inputs.first() {
         check_size(*size, is_rav1e).map_err(|takes| Mismatch {
             port: 0,
@@ -131,6 +133,40 @@ fn fps(params: &Params, inputs: &[Option<MediaType>]) -> f64 {
     params.get("fps").map(sidetone_core::Value::as_float).or(input).unwrap_or(30.0).clamp(1.0, 240.0)
 }
 
+/// What is given for `name`, which is below 256.
+fn given(params: &Params, name: &str) -> Option<u8> {
+    params.get(name).map(|_| params.int(name) as u8)
+}
+
+fn speed(params: &Params) -> Result<u8, NodeError> {
+    let (usual, speeds) = if params.text("encoder") == "rav1e" { (10, 6..=10) } else { (9, 5..=11) };
+    let speed = given(params, "speed").unwrap_or(usual);
+    if speeds.contains(&speed) {
+        return Ok(speed);
+    }
+    let why = format!("must be from {} to {} with this encoder, not {speed}", speeds.start(), speeds.end());
+    Err(NodeError::Param { name: "speed", why })
+}
+
+/// The least and the greatest, where given.
+fn quantizers(params: &Params) -> Result<(Option<u8>, Option<u8>), NodeError> {
+    let (min_q, max_q) = (given(params, "min_q"), given(params, "max_q"));
+    if min_q.unwrap_or(0) <= max_q.unwrap_or(60) && min_q.unwrap_or(10) <= max_q.unwrap_or(63) {
+        return Ok((min_q, max_q));
+    }
+    // The one that the graph gives is the one to change.
+    Err(match min_q {
+        Some(_) => NodeError::Param {
+            name: "min_q",
+            why: "must not be above max_q (unset: min_q 10, max_q 60)".into(),
+        },
+        None => NodeError::Param {
+            name: "max_q",
+            why: "must not be below min_q (unset: min_q 10, max_q 60)".into(),
+        },
+    })
+}
+
 struct Av1Encode {
     is_rav1e: bool,
     /// Of the encoder at work; `size` is that of the last picture.
@@ -151,19 +187,8 @@ enum Encoder {
 impl Av1Encode {
     fn new(params: &Params, inputs: &[Option<MediaType>]) -> Result<Self, NodeError> {
         let is_rav1e = params.text("encoder") == "rav1e";
-        let set = |name| params.get(name).map(|_| params.int(name) as u8);
-        let (speed, speeds) = if is_rav1e { (10, 6..=10) } else { (9, 5..=11) };
-        let speed = set("speed").unwrap_or(speed);
-        if !speeds.contains(&speed) {
-            let why =
-                format!("must be from {} to {} with this encoder, not {speed}", speeds.start(), speeds.end());
-            return Err(NodeError::Param { name: "speed", why });
-        }
-        let (min_q, max_q) = (set("min_q"), set("max_q"));
-        if min_q.unwrap_or(0) > max_q.unwrap_or(60) || min_q.unwrap_or(10) > max_q.unwrap_or(63) {
-            let why = "must not be above max_q (unset: min_q 10, max_q 60)".into();
-            return Err(NodeError::Param { name: "min_q", why });
-        }
+        let speed = speed(params)?;
+        let (min_q, max_q) = quantizers(params)?;
         let fps = fps(params, inputs);
         let ceiling_kbps = params.int("bitrate_kbps") as u32;
         let threads = params.int("threads") as u8;

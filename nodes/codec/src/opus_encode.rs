@@ -35,7 +35,7 @@
 
 use sidetone_core::{
     Codec, Context, Control, Fault, FaultKind, Finish, Frame, MediaType, Mismatch, Negotiated, Node,
-    NodeError, NodeSpec, Offer, ParamSpec, Placement, PortSpec, Setup, Through,
+    NodeError, NodeSpec, Offer, ParamSpec, Params, Placement, PortSpec, Setup, Through,
 };
 
 use crate::opus_settings::{FRAME_MS, OpusSettings, RATES, takes};
@@ -88,12 +88,7 @@ impl OpusEncode {
     fn new(setup: &Setup<'_>) -> Result<Self, NodeError> {
         let settings = OpusSettings::new(setup.params)
             .ok_or_else(|| NodeError::Param { name: "frame_ms", why: FRAME_MS.into() })?;
-        let bitrate = bits(setup.params.int("bitrate_kbps"));
-        if bitrate < settings.least_bitrate() {
-            let least = settings.least_bitrate().div_ceil(1000);
-            let why = format!("must be at least {least} for so short a frame_ms");
-            return Err(NodeError::Param { name: "bitrate_kbps", why });
-        }
+        let bitrate = bitrate(setup.params, settings)?;
         let loss_percent = percent(setup.params.int("loss_percent"));
         let mut node = Self { settings, bitrate, asked: u32::MAX, loss_percent, stream: None, sequence: 0 };
         // Made ahead where the graph tells what comes.
@@ -197,6 +192,7 @@ fn negotiate(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
     let mismatch = |takes: &str, help: &str| Mismatch { port: 0, takes: takes.into(), help: help.into() };
     let settings = OpusSettings::new(offer.params)
         .ok_or_else(|| mismatch("needs a frame_ms that Opus has", &format!("frame_ms {FRAME_MS}")))?;
+    bitrate(offer.params, settings)?;
     let (rate, channels, samples) = match offer.inputs.first() {
         Some(Some(MediaType::Audio { rate, channels, samples })) => (*rate, *channels, *samples),
         _ => (None, None, None),
@@ -214,6 +210,17 @@ fn negotiate(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
     }
     let assembly = settings.assembly(known, samples.unwrap_or(known / 100));
     Ok(Negotiated::new([MediaType::packets(Codec::Opus)]).latency(settings.lookahead() + assembly))
+}
+
+/// What `bitrate_kbps` says, in bits a second, where packets have room at that.
+fn bitrate(params: &Params, settings: OpusSettings) -> Result<u32, NodeError> {
+    let bitrate = bits(params.int("bitrate_kbps"));
+    if bitrate >= settings.least_bitrate() {
+        return Ok(bitrate);
+    }
+    let least = settings.least_bitrate().div_ceil(1000);
+    let why = format!("must be at least {least} for so short a frame_ms");
+    Err(NodeError::Param { name: "bitrate_kbps", why })
 }
 
 fn refused(_: opus::Error) -> Fault {
@@ -237,7 +244,7 @@ mod tests {
     use super::*;
     use crate::opus_test_speech::{encoded, speech};
     use sidetone_core::harness::Harness;
-    use sidetone_core::{AudioFormat, Flags, Params, Timestamp, Value};
+    use sidetone_core::{AudioFormat, Flags, Timestamp, Value};
 
     const FRAMES_MS: [f64; 6] = [2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
 
@@ -418,6 +425,13 @@ mod tests {
         let why = made(&[("frame_ms", 2.5.into()), ("bitrate_kbps", 9.into())]).unwrap();
         assert_eq!(why, "bitrate_kbps must be at least 10 for so short a frame_ms");
         assert_eq!(made(&[("frame_ms", 2.5.into()), ("bitrate_kbps", 10.into())]), None);
+        // The checker says so before anything is made.
+        let checked = |kbps: i64| {
+            let params = [("frame_ms", 2.5.into()), ("bitrate_kbps", kbps.into())];
+            let params = Params::new(SPEC.params, &params).unwrap();
+            negotiate(&Offer { params: &params, inputs: &[None] }).err().map(|mismatch| mismatch.help)
+        };
+        assert_eq!((checked(9), checked(10)), (Some(why), None));
     }
 
     #[test]

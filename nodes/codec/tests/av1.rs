@@ -318,14 +318,19 @@ fn rav1e_makes_key_frames_on_demand_and_begins_anew_at_a_new_bit_rate() {
 #[test]
 fn settings_that_no_encoder_takes_are_refused() {
     let refused = |params: &[(&str, Value)]| {
-        Harness::try_new(spec("codec.av1_encode"), params, &Shared::default())
-            .err()
-            .map(|why| why.to_string())
+        let spec = spec("codec.av1_encode");
+        let made = Harness::try_new(spec, params, &Shared::default()).err().map(|why| why.to_string());
+        // The checker says the same before anything is made.
+        let params = Params::new(spec.params, params).unwrap();
+        let checked = spec.negotiated(&Offer { params: &params, inputs: &[None] });
+        assert_eq!(checked.err().map(|mismatch| mismatch.help), made);
+        made
     };
     let why = refused(&[("encoder", "rav1e".into()), ("speed", Value::Int(11))]);
     assert_eq!(why.as_deref(), Some("speed must be from 6 to 10 with this encoder, not 11"));
     assert!(refused(&[("min_q", Value::Int(40)), ("max_q", Value::Int(30))]).is_some());
-    assert!(refused(&[("max_q", Value::Int(5))]).is_some(), "below the unset min_q");
+    let below = refused(&[("max_q", Value::Int(5))]);
+    assert_eq!(below.as_deref(), Some("max_q must not be below min_q (unset: min_q 10, max_q 60)"));
     assert!(
         refused(&[("min_q", Value::Int(5)), ("max_q", Value::Int(5)), ("threads", Value::Int(4))]).is_none()
     );
