@@ -33,7 +33,7 @@ use hound::{SampleFormat, WavSpec, WavWriter};
 use sidetone_core::registry::declared;
 use sidetone_core::{
     AudioFormat, Context, Fault, FaultKind, Finish, Format, Frame, Header, MediaType, Node, NodeError,
-    NodeSpec, ParamSpec, Placement, PortSpec, Setup, Timestamp,
+    NodeSpec, ParamSpec, Params, Placement, PortSpec, Setup, Timestamp,
 };
 
 use crate::new_file::{Checkpoint, create, write_fault};
@@ -57,7 +57,10 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: false, // it writes a file
-    negotiate: declared,
+    negotiate: |offer| {
+        bits(offer.params)?;
+        declared(offer)
+    },
     build: &|setup| Ok(Box::new(WavSink::new(&setup)?)),
 };
 
@@ -87,15 +90,7 @@ struct WavSink {
 
 impl WavSink {
     fn new(setup: &Setup<'_>) -> Result<Self, NodeError> {
-        let bits = match setup.params.int("bits") {
-            16 => 16,
-            24 => 24,
-            32 => 32,
-            other => {
-                let why = format!("must be 16, 24 or 32, not {other}");
-                return Err(NodeError::Param { name: "bits", why });
-            }
-        };
+        let bits = bits(setup.params)?;
         let format = match setup.inputs.first() {
             Some(Some(MediaType::Audio { rate, channels, .. })) => {
                 (rate.unwrap_or(USUAL.0), channels.unwrap_or(USUAL.1))
@@ -221,6 +216,15 @@ impl Node for WavSink {
     }
 }
 
+fn bits(params: &Params) -> Result<u16, NodeError> {
+    match params.int("bits") {
+        16 => Ok(16),
+        24 => Ok(24),
+        32 => Ok(32),
+        other => Err(NodeError::Param { name: "bits", why: format!("must be 16, 24 or 32, not {other}") }),
+    }
+}
+
 /// The nearest whole number of a scale of `full`; a NaN is silence.
 fn whole(sample: f32, full: f32) -> i32 {
     (sample * full).round().clamp(-full, full - 1.0) as i32
@@ -238,8 +242,8 @@ mod tests {
     use super::*;
     use crate::parse::wav::{Encoding, Reader, Wav};
     use crate::scratch::Scratch;
+    use sidetone_core::Shared;
     use sidetone_core::harness::Harness;
-    use sidetone_core::{Params, Shared};
 
     const RAMP: [f32; 5] = [-1.0, -0.5, 0.0, 0.25, 0.999_969_5];
 
@@ -381,5 +385,14 @@ mod tests {
             let refused = Harness::try_new(&SPEC, &params, &Shared::default()).err().unwrap();
             assert!(refused.to_string().contains(says), "{refused}");
         }
+        // The checker, which opens nothing, tells the one that it can know.
+        let checked = |bits: i64| {
+            let params =
+                Params::new(SPEC.params, &[("path", "x.wav".into()), ("bits", bits.into())]).unwrap();
+            SPEC.negotiated(&sidetone_core::Offer { params: &params, inputs: &[None] })
+                .map_err(|why| why.help)
+        };
+        assert_eq!(checked(20).unwrap_err(), "bits must be 16, 24 or 32, not 20");
+        assert!([16, 24, 32].into_iter().all(|bits| checked(bits).is_ok()));
     }
 }
