@@ -31,7 +31,8 @@
 //! and with a trace 1,000: a packet that would wait there for longer is
 //! dropped. `seed`, 0 or more, default 0: other dice with the same graph.
 //!
-//! Latency: `delay_ms` in the mean. Order is kept except where
+//! Latency: `delay_ms`, or the preset's, in the mean, and so much is declared;
+//! jitter and the queue's waits are not counted. Order is kept except where
 //! `reorder_percent` breaks it, so a late packet holds up those behind it and
 //! large jitter adds to the mean. Requests that travel upstream are held for
 //! `delay_ms` too. At most 8,192 packets are held; one more is dropped.
@@ -130,14 +131,33 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
 };
 
 fn negotiate(offer: &Offer<'_>) -> Result<Negotiated, sidetone_core::Mismatch> {
-    Ok(sidetone_core::registry::same(offer)?.latency(figures(offer.params).delay()))
+    let figures = figures(offer.params)?;
+    Ok(sidetone_core::registry::same(offer)?.latency(figures.delay()))
 }
 
-/// The preset's figures, with those that were given in their place.
-fn figures(params: &Params) -> Figures {
+/// The preset's figures, with those that were given in their place, if a path
+/// can have them.
+fn figures(params: &Params) -> Result<Figures, NodeError> {
     let mut figures = Figures::preset(params.text("preset"));
     params.iter().for_each(|(name, value)| figures.set(name, value.as_float()));
-    figures
+    if figures.burst_loss_percent > figures.most_burst_loss() {
+        return Err(NodeError::Param {
+            name: "burst_loss_percent",
+            why: format!(
+                "cannot be {} with bursts of {} packets in the mean, at most {:.1}: make burst_length longer",
+                figures.burst_loss_percent,
+                figures.burst_length,
+                figures.most_burst_loss()
+            ),
+        });
+    }
+    if params.get("trace").is_some() && params.int("rate_kbps") > 0 {
+        return Err(NodeError::Param {
+            name: "rate_kbps",
+            why: "cannot be given together with a trace, which has rates of its own: remove one".into(),
+        });
+    }
+    Ok(figures)
 }
 
 /// The most requests under way upstream; they are asked again when lost.
@@ -152,28 +172,10 @@ struct Impair {
 impl Impair {
     fn new(setup: &Setup<'_>) -> Result<Self, NodeError> {
         let params = setup.params;
-        let figures = figures(params);
-        if figures.burst_loss_percent > figures.most_burst_loss() {
-            return Err(NodeError::Param {
-                name: "burst_loss_percent",
-                why: format!(
-                    "cannot be {} with bursts of {} packets in the mean, at most {:.1}: make burst_length longer",
-                    figures.burst_loss_percent,
-                    figures.burst_length,
-                    figures.most_burst_loss()
-                ),
-            });
-        }
+        let figures = figures(params)?;
         let trace = params.get("trace").map(|_| read(Path::new(params.text("trace")))).transpose()?;
         let kbps = params.int("rate_kbps") as f64;
         let (bottleneck, queue_ms) = match trace {
-            Some(_) if kbps > 0.0 => {
-                return Err(NodeError::Param {
-                    name: "rate_kbps",
-                    why: "cannot be given together with a trace, which has rates of its own: remove one"
-                        .into(),
-                });
-            }
             Some(trace) => {
                 (Bottleneck::Recorded { trace, start: None, index: 0, left: OPPORTUNITY_BYTES }, 1_000)
             }
@@ -323,7 +325,7 @@ mod tests {
     #[test]
     fn what_is_given_replaces_the_presets_figure_alone() {
         let params = Params::new(SPEC.params, &[("preset", "bad".into()), ("delay_ms", 5.0.into())]).unwrap();
-        assert_eq!(figures(&params), Figures { delay_ms: 5.0, ..Figures::preset("bad") });
+        assert_eq!(figures(&params).unwrap(), Figures { delay_ms: 5.0, ..Figures::preset("bad") });
         let offer = Offer { params: &params, inputs: &[Some(MediaType::rtp(Codec::Av1))] };
         let negotiated = SPEC.negotiated(&offer).unwrap();
         assert_eq!(negotiated.latency, Duration::from_millis(5));
@@ -406,6 +408,16 @@ mod tests {
         let message = why(&[("burst_loss_percent", 60.0.into()), ("burst_length", 1.0.into())]);
         assert!(message.contains("at most 50.0") && message.contains("burst_length"), "{message}");
         assert!(why(&[("trace", "no/such/trace".into())]).contains("no/such/trace"));
+        // The checker says so too, and opens no trace.
+        let checked = |params: &[(&str, Value)]| {
+            let params = Params::new(SPEC.params, params).unwrap();
+            SPEC.negotiated(&Offer { params: &params, inputs: &[None] }).err().map(|mismatch| mismatch.help)
+        };
+        let bursts = [("burst_loss_percent", 60.0.into()), ("burst_length", 1.0.into())];
+        assert_eq!(checked(&bursts), Some(message));
+        let both = [("trace", "no/such/trace".into()), ("rate_kbps", 100.into())];
+        assert!(checked(&both).unwrap().starts_with("rate_kbps cannot be given together with a trace"));
+        assert_eq!(checked(&[("trace", "no/such/trace".into())]), None);
     }
 
     #[test]
