@@ -12,7 +12,8 @@
 //! `duration_s`, 0 to 1,000,000 s, rounded up to whole frames, default 0 for no
 //! end.
 //!
-//! Latency: none beyond the frame itself.
+//! Latency: one frame, since a frame comes out when its last sample would have
+//! been captured.
 //!
 //! Method: a click is a sine that sweeps from 500 to 3,200 Hz in 8 ms under a
 //! raised-cosine window: speech codecs carry that band even when they are short
@@ -28,12 +29,11 @@
 //! ```
 
 use sidetone_core::{
-    AudioFormat, Context, Fault, MediaType, Negotiated, Node, NodeSpec, ParamSpec, Params, Placement,
-    PortSpec,
+    AudioFormat, Context, Fault, MediaType, Node, NodeSpec, ParamSpec, Params, Placement, PortSpec,
 };
 
 use crate::pace::{Beat, DURATION, PACE, Pace};
-use crate::sound::{CHANNELS, FRAME, RATE, format, media_type};
+use crate::sound::{CHANNELS, FRAME, RATE, format, negotiated};
 use crate::wave::{cosine, phase, sine};
 
 /// The kind.
@@ -54,7 +54,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: |offer| Ok(Negotiated::new([media_type(format(offer.params))])),
+    negotiate: |offer| Ok(negotiated(offer.params)),
     build: &|setup| Ok(Box::new(Clicks::new(setup.params))),
 };
 
@@ -250,6 +250,14 @@ mod tests {
                 assert!((sample - want).abs() < 1e-6, "sample {index}");
             }
         }
+    }
+
+    #[test]
+    fn the_declared_latency_is_the_frame_that_is_waited_for() {
+        let params = [("frame_ms", 20.0.into()), ("rate", 44_100.into())];
+        let params = Params::new(SPEC.params, &params).unwrap();
+        let told = SPEC.negotiated(&sidetone_core::Offer { params: &params, inputs: &[] }).unwrap();
+        assert_eq!(told.latency, std::time::Duration::from_millis(20));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     placement: Placement::Own,
     real_time: true,
     negotiate: |offer| {
-        let (size, fps) = (offer.params.size("size"), frame_rate(offer.params.float("fps")));
+        let (size, fps) = (size(offer.params)?, frame_rate(offer.params.float("fps")));
         Ok(Negotiated::new([MediaType::i420(Some(size), Some(fps))]))
     },
     build: &|setup| Ok(Box::new(Scene::new(setup.params)?)),
@@ -79,11 +79,7 @@ struct Scene {
 
 impl Scene {
     fn new(params: &Params) -> Result<Self, NodeError> {
-        let size = params.size("size");
-        if size.width < 64 || size.height < 48 || size.width > 3840 || size.height > 2160 {
-            let why = format!("is {size}; it must be from 64x48 to 3840x2160");
-            return Err(NodeError::Param { name: "size", why });
-        }
+        let size = size(params)?;
         let rate = frame_rate(params.float("fps"));
         let look = portrait::look(params.text("figure"));
         let frames = u64::try_from(params.int("frames")).unwrap_or(0);
@@ -112,6 +108,15 @@ impl Node for Scene {
         cx.push(0, frame);
         Ok(())
     }
+}
+
+fn size(params: &Params) -> Result<Size, NodeError> {
+    let size = params.size("size");
+    if (64..=3840).contains(&size.width) && (48..=2160).contains(&size.height) {
+        return Ok(size);
+    }
+    let why = format!("is {size}; it must be from 64x48 to 3840x2160");
+    Err(NodeError::Param { name: "size", why })
 }
 
 /// `fps` as a fraction: whole, the 1000/1001 of one, or thousandths.
@@ -448,8 +453,14 @@ mod tests {
                 assert_eq!(read_counter(&last), Some(11), "{size:?}");
             }
         }
-        let refused = Harness::try_new(&SPEC, &[("size", Size::new(63, 48).into())], &Shared::default());
-        assert!(refused.err().unwrap().to_string().contains("64x48 to 3840x2160"));
+        let params = [("size", Size::new(63, 48).into())];
+        let refused = Harness::try_new(&SPEC, &params, &Shared::default());
+        let why = refused.err().unwrap().to_string();
+        assert!(why.contains("64x48 to 3840x2160"));
+        // The checker says the same.
+        let params = Params::new(SPEC.params, &params).unwrap();
+        let checked = SPEC.negotiated(&sidetone_core::Offer { params: &params, inputs: &[] });
+        assert_eq!(checked.unwrap_err().help, why);
     }
 
     #[test]

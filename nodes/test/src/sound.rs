@@ -1,6 +1,6 @@
 //! What every source of sound here may be asked for.
 
-use sidetone_core::{AudioFormat, MediaType, ParamSpec, Params};
+use sidetone_core::{AudioFormat, MediaType, Negotiated, ParamSpec, Params};
 
 /// Samples per second.
 pub(crate) const RATE: ParamSpec =
@@ -20,11 +20,14 @@ pub(crate) fn format(params: &Params) -> AudioFormat {
     AudioFormat { rate, channels: params.int("channels") as u16, samples }
 }
 
-/// What a port carries that gives frames of `format`.
-pub(crate) fn media_type(format: AudioFormat) -> MediaType {
-    MediaType::Audio {
+/// What a source's port carries, and the frame it waits for: it comes out when
+/// its last sample has been captured.
+pub(crate) fn negotiated(params: &Params) -> Negotiated {
+    let format = format(params);
+    let media = MediaType::Audio {
         rate: Some(format.rate),
         channels: Some(format.channels),
         samples: Some(format.samples),
-    }
+    };
+    Negotiated::new([media]).latency(format.duration())
 }

@@ -13,7 +13,8 @@
 //! `flat_out` as fast as they are taken; default `clock`. `duration_s`, 0 to
 //! 1,000,000 s, rounded up to whole frames, default 0 for no end.
 //!
-//! Latency: none beyond the frame itself. A change of frequency or level is
+//! Latency: one frame, since a frame comes out when its last sample would have
+//! been captured. A change of frequency or level is
 //! spread evenly over 10 ms; the phase goes on without a jump.
 //!
 //! Method: a 64-bit phase accumulator, less than 1e-6 of a cycle off after a
@@ -27,12 +28,12 @@
 //! ```
 
 use sidetone_core::{
-    AudioFormat, Context, Control, Fault, MediaType, Negotiated, Node, NodeError, NodeSpec, ParamSpec,
-    Params, Placement, PortSpec, Through,
+    AudioFormat, Context, Control, Fault, MediaType, Node, NodeError, NodeSpec, ParamSpec, Params, Placement,
+    PortSpec, Through,
 };
 
 use crate::pace::{Beat, DURATION, PACE, Pace};
-use crate::sound::{CHANNELS, FRAME, RATE, format, media_type};
+use crate::sound::{CHANNELS, FRAME, RATE, format, negotiated};
 use crate::wave::{CYCLE, cosine, phase, sine};
 
 /// The kind.
@@ -55,7 +56,10 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: |offer| Ok(Negotiated::new([media_type(format(offer.params))])),
+    negotiate: |offer| {
+        frequency(offer.params)?;
+        Ok(negotiated(offer.params))
+    },
     build: &|setup| Ok(Box::new(Tone::new(setup.params)?)),
 };
 
@@ -74,17 +78,7 @@ struct Tone {
 impl Tone {
     fn new(params: &Params) -> Result<Self, NodeError> {
         let format = format(params);
-        let frequency = params.float("frequency_hz");
-        if step(frequency, format.rate) < frequency / f64::from(format.rate) * CYCLE {
-            return Err(NodeError::Param {
-                name: "frequency_hz",
-                why: format!(
-                    "is {frequency}, which {} samples a second cannot carry: at most {}, or raise rate",
-                    format.rate,
-                    HIGHEST * f64::from(format.rate)
-                ),
-            });
-        }
+        let frequency = frequency(params)?;
         Ok(Self {
             format,
             pace: Pace::new(Beat::Sound { samples: format.samples, rate: format.rate }, params),
@@ -138,6 +132,18 @@ impl Node for Tone {
 /// The highest frequency as a share of the rate. At half, a sine may vanish.
 const HIGHEST: f64 = 0.49;
 
+/// What `frequency_hz` says, where `rate` can carry it.
+fn frequency(params: &Params) -> Result<f64, NodeError> {
+    let (frequency, rate) = (params.float("frequency_hz"), format(params).rate);
+    let most = HIGHEST * f64::from(rate);
+    if frequency <= most {
+        return Ok(frequency);
+    }
+    let why =
+        format!("is {frequency}, which {rate} samples a second cannot carry: at most {most}, or raise rate");
+    Err(NodeError::Param { name: "frequency_hz", why })
+}
+
 fn step(frequency_hz: f64, rate: u32) -> f64 {
     (frequency_hz / f64::from(rate)).min(HIGHEST) * CYCLE
 }
@@ -180,7 +186,7 @@ impl Ramp {
 mod tests {
     use super::*;
     use sidetone_core::harness::Harness;
-    use sidetone_core::{Shared, VIRTUAL_START, Value};
+    use sidetone_core::{Offer, Shared, VIRTUAL_START, Value};
     use std::time::Duration;
 
     fn sound(node: &mut Harness, duration: Duration) -> Vec<f32> {
@@ -274,5 +280,29 @@ mod tests {
         let params: [(&str, Value); 2] = [("frequency_hz", 5000.0.into()), ("rate", 8000i64.into())];
         let why = Harness::try_new(&SPEC, &params, &Shared::default()).err().unwrap().to_string();
         assert!(why.contains("frequency_hz") && why.contains("at most 3920"), "{why}");
+        // The checker says the same.
+        let checked = |hz: f64| {
+            let params =
+                Params::new(SPEC.params, &[("frequency_hz", hz.into()), ("rate", 8000.into())]).unwrap();
+            SPEC.negotiated(&Offer { params: &params, inputs: &[] }).map_err(|mismatch| mismatch.help)
+        };
+        assert_eq!(checked(5000.0), Err(why));
+        assert!(checked(3920.0).is_ok());
+    }
+
+    #[test]
+    fn a_frame_is_late_by_its_length_and_says_so() {
+        for frame_ms in [2.5, 10.0, 60.0] {
+            let params = [("frame_ms", frame_ms.into())];
+            let given = Params::new(SPEC.params, &params).unwrap();
+            let told = SPEC.negotiated(&Offer { params: &given, inputs: &[] }).unwrap().latency;
+            let mut node = Harness::new(&SPEC, &params);
+            let start = node.now();
+            node.run();
+            assert!(node.take(0).is_empty());
+            node.advance(told);
+            let frames = node.take(0);
+            assert_eq!((frames.len(), frames[0].header.captured), (1, start));
+        }
     }
 }
