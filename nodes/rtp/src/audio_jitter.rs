@@ -27,7 +27,7 @@ const SLOTS: usize = 512;
 const RATE: u32 = 48_000;
 /// So late a packet may come, on a link without jitter, by the scheduling of
 /// this machine and the one before it.
-const SLACK: Duration = Duration::from_millis(1);
+pub(crate) const SLACK: Duration = Duration::from_millis(1);
 /// After so long with no packet, rest.
 const REST_UNITS: i64 = RATE as i64;
 /// A longer gap in timestamps is no silence but another timeline.

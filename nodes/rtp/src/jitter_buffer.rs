@@ -49,7 +49,7 @@ use sidetone_core::{
     Timestamp,
 };
 
-use crate::audio_jitter::AudioJitter;
+use crate::audio_jitter::{AudioJitter, SLACK};
 use crate::delay_estimate::DelayRange;
 use crate::video_jitter::VideoJitter;
 
@@ -77,7 +77,12 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
 fn negotiate(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
     let min = Duration::from_millis(u64::try_from(offer.params.int("min_ms")).unwrap_or(0));
     let input = offer.inputs.first().copied().flatten().unwrap_or(MediaType::RTP);
-    Ok(Negotiated::new([input]).latency(min))
+    // Where the codec is not known, what both have.
+    let least = match input {
+        MediaType::Rtp { codec: Some(Codec::Opus) } => min.max(SLACK),
+        _ => min,
+    };
+    Ok(Negotiated::new([input]).latency(least))
 }
 
 /// What a jitter buffer has decided.

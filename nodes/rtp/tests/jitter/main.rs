@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use sidetone_core::harness::Harness;
 use sidetone_core::rtp::Ssrc;
-use sidetone_core::{Codec, DropReason, Flags, NodeSpec, Timestamp, VIRTUAL_START, Value};
+use sidetone_core::{
+    Codec, DropReason, Flags, MediaType, NodeSpec, Offer, Params, Timestamp, VIRTUAL_START, Value,
+};
 use sidetone_rtp::packet::{HEADER_BYTES, Header, Packet, write_header};
 
 /// The node under test.
@@ -123,5 +125,22 @@ impl Link {
 
     fn sequences(&self) -> Vec<u16> {
         self.out.iter().filter_map(Out::sequence).collect()
+    }
+}
+
+#[test]
+fn the_declared_latency_is_the_least_that_the_medium_waits() {
+    let cases = [
+        (Some(Codec::Opus), 0, ms(1)),
+        (Some(Codec::Opus), 40, ms(40)),
+        (Some(Codec::Av1), 0, ms(0)),
+        (Some(Codec::Av1), 40, ms(40)),
+        (None, 0, ms(0)),
+    ];
+    for (codec, min_ms, least) in cases {
+        let params = Params::new(spec().params, &[("min_ms", min_ms.into())]).unwrap();
+        let input = MediaType::Rtp { codec };
+        let told = spec().negotiated(&Offer { params: &params, inputs: &[Some(input)] }).unwrap();
+        assert_eq!(told.latency, least, "{codec:?} {min_ms}");
     }
 }
