@@ -139,8 +139,7 @@ impl Net {
         let alone = Way { sum: self.nodes[hub].latency, nodes: 1, before: Some(hub) };
         let Some(url) = self.url(hub) else { return alone };
         let others = (0..self.nodes.len()).filter(|other| *other != hub && self.url(*other) == Some(url));
-        let others =
-            others.filter_map(|other| Some(Way { before: Some(other), ..*earlier.get(other)? }));
+        let others = others.filter_map(|other| Some(Way { before: Some(other), ..*earlier.get(other)? }));
         others.max_by_key(Way::length).unwrap_or(alone)
     }
 
@@ -159,4 +158,17 @@ impl Net {
 fn ms(duration: Duration) -> String {
     let text = format!("{:.2}", duration.as_secs_f64() * 1_000.0);
     format!("{} ms", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph_tests::call;
+
+    #[test]
+    fn the_slowest_path_goes_on_to_a_sink() {
+        let path = call(&[]).slowest_path();
+        let names: Vec<_> = path.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(path.last().is_some_and(|(_, latency)| latency.is_zero()), "{path:?}");
+        assert!(matches!(names.last(), Some(&("heard" | "alices/remote_video/file"))), "{names:?}");
+    }
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::diagnostic::{Diagnostic, Place, Sources};
-use crate::negotiate::Order;
 use crate::expand::normal;
+use crate::negotiate::Order;
 use crate::net::{Net, NetLink, NetNode, NetTemplate};
 use crate::param::{ParamKind, Value};
 use crate::registry::Registry;
@@ -295,7 +295,7 @@ impl NetNode {
     }
 
     fn path_place(&self) -> Place {
-        self.given_at.iter().find(|(name, _)| *name == "path").map_or(self.place, |(_, place)| *place)
+        self.given_at.iter().find(|at| at.param == "path").map_or(self.place, |at| at.place)
     }
 }
 

@@ -114,6 +114,8 @@ struct Source {
     text: String,
     /// Where each line begins.
     lines: Vec<u32>,
+    /// Whether it is a file, in which a line and a column lead somewhere.
+    is_file: bool,
 }
 
 impl Sources {
@@ -122,8 +124,15 @@ impl Sources {
         let text = text.into();
         let after_newline = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(after_newline).map(|at| at as u32).collect();
-        self.files.push(Source { label: label.into(), text, lines });
+        self.files.push(Source { label: label.into(), text, lines, is_file: true });
         self.files.len() as u32 - 1
+    }
+
+    /// Adds what was given otherwise than in a file.
+    pub(crate) fn add_given(&mut self, label: &str, text: String) -> u32 {
+        let index = self.add(label, text);
+        self.files[index as usize].is_file = false;
+        index
     }
 
     /// The name of a file, as it was given to whoever read it. \[control\]
@@ -267,7 +276,10 @@ impl Diagnostics {
         let Some(place) = group.first().map(|label| label.place) else { return Ok(()) };
         let Some(source) = self.sources.files.get(place.file as usize) else { return Ok(()) };
         let (line, column) = self.sources.position(place.file, place.start);
-        writeln!(f, "  --> {}:{line}:{column}", plain(&source.label))?;
+        match source.is_file {
+            true => writeln!(f, "  --> {}:{line}:{column}", plain(&source.label))?,
+            false => writeln!(f, "  --> {}", plain(&source.label))?,
+        }
 
         let text = source.line(line - 1);
         let line_start = source.lines[line - 1];

@@ -1,5 +1,6 @@
 //! `Event`: a message from a node to whoever runs the engine.
 
+use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,11 +11,12 @@ use crate::media_type::Medium;
 
 /// Tells apart what appears and vanishes at one node's group of ports: one
 /// participant, say. Never used again by that node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Key(pub u32);
 
 /// Why a participant left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LeaveReason {
     /// By choice.
     Left,
@@ -35,7 +37,8 @@ impl fmt::Display for LeaveReason {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// Something a template may stand for appeared: its parts are made now.
     Appeared {

@@ -12,9 +12,11 @@ use crate::cell::OnFault;
 use crate::diagnostic::{Diagnostic, Place, Sources};
 use crate::ends::{Entry, Names};
 use crate::graph::LoadOptions;
-use crate::graph_file::{Alternative, GraphFile, MAX_BYTES, NodeDecl, TemplateDecl, What, is_name};
+use crate::graph_file::{
+    Alternative, GraphFile, MAX_BYTES, NodeDecl, ParamDecl, TemplateDecl, What, is_name,
+};
 use crate::item::{At, Item, Table, Text};
-use crate::net::{MAX_NODES, Net, NetNode, NetTemplate, Open};
+use crate::net::{GivenAt, MAX_NODES, Net, NetNode, NetTemplate, Open};
 use crate::param::{ParamDefault, Params, Value};
 use crate::registry::{NodeSpec, Registry};
 use crate::scope::{Given, Scope, stand_in};
@@ -25,6 +27,8 @@ use crate::takes::Takes;
 const MAX_DEPTH: usize = 16;
 /// How many problems get advice that takes a search.
 const SEARCHES: usize = 200;
+/// How messages show what is given from outside.
+const SET: &str = "--set ";
 /// The most templates a graph has.
 const MAX_TEMPLATES: usize = 64;
 
@@ -105,9 +109,11 @@ impl<'a> Expander<'a> {
             prefix: String::new(),
             template: None,
             values: HashMap::new(),
+            origins: HashMap::new(),
             trail: vec![path],
         };
         scope.values = self.graph_values(&loaded);
+        scope.origins = self.origins("", &loaded);
         let names = self.file(&scope);
         if let Some(ports) = &loaded.parsed.ports {
             // What is linked to them is for those to say who use it.
@@ -343,7 +349,8 @@ impl<'a> Expander<'a> {
         let mut unsure = false;
         for (key, item) in &chosen.params {
             let Some(param) = self.known_param(spec, key) else { continue };
-            given_at.push((param.name, item.place));
+            let from = self.origin(scope, item);
+            given_at.push(GivenAt { param: param.name, place: item.place, from });
             // What --set gives is looked at in its place.
             if self.is_overridden(address, param.name) {
                 continue;
@@ -361,6 +368,10 @@ impl<'a> Expander<'a> {
                 Some(Some(value)) => given.push((param.name, value)),
                 Some(None) => unsure = true,
                 None => {}
+            }
+            if let Some(place) = self.overridden_at(address, param.name) {
+                given_at.retain(|at| at.param != param.name);
+                given_at.push(GivenAt { param: param.name, place, from: None });
             }
             let is_given = chosen.params.iter().any(|(key, _)| key.it == param.name)
                 || given.iter().any(|(name, _)| *name == param.name);
@@ -479,11 +490,18 @@ impl<'a> Expander<'a> {
         };
         self.no_budget(&loaded);
         let values = self.part_values(scope, &loaded, params, address, place);
+        let mut origins = self.origins(address, &loaded);
+        for (key, item) in params {
+            if !self.is_overridden(address, &key.it) {
+                origins.insert(key.it.clone(), self.origin(scope, item).unwrap_or(item.place));
+            }
+        }
         let inner = Scope {
             folder: path.parent().map(Path::to_path_buf).unwrap_or_default(),
             prefix: format!("{address}/"),
             template,
             values,
+            origins,
             trail: scope.trail.iter().cloned().chain([path]).collect(),
             loaded: Rc::clone(&loaded),
         };
@@ -567,6 +585,7 @@ impl<'a> Expander<'a> {
                 prefix: scope.prefix.clone(),
                 template: Some(template),
                 values: scope.values.clone(),
+                origins: scope.origins.clone(),
                 trail: scope.trail.clone(),
             };
             let entry = self
@@ -656,23 +675,24 @@ impl<'a> Expander<'a> {
 
     fn read_overrides(&mut self) {
         let text: String =
-            self.options.overrides.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+            self.options.overrides.iter().map(|(name, value)| format!("{SET}{name}={value}\n")).collect();
         if text.is_empty() {
             return;
         }
-        let file = self.sources.add("<--set>", text);
-        let mut start = 0;
+        let file = self.sources.add_given("the command line", text);
+        let mut start = SET.len();
         for (target, value) in self.options.overrides {
             let length = target.len() + 1 + value.len();
             let (address, name) = target.rsplit_once('.').unwrap_or(("", target));
             self.overrides.push(Override {
-                address: address.to_owned(),
+                // As plans write it, a template's name ends with [].
+                address: address.replace("[]/", "/"),
                 name: name.to_owned(),
                 value: value.clone(),
                 whole: Place { file, start: start as u32, end: (start + length) as u32 },
                 used: false,
             });
-            start += length + 1;
+            start += length + 1 + SET.len();
         }
     }
 
@@ -682,7 +702,24 @@ impl<'a> Expander<'a> {
     }
 
     fn is_overridden(&self, address: &str, name: &str) -> bool {
-        self.overrides.iter().any(|given| given.address == address && given.name == name)
+        self.overridden_at(address, name).is_some()
+    }
+
+    /// Where `--set` gives parameter `name` at `address`.
+    fn overridden_at(&self, address: &str, name: &str) -> Option<Place> {
+        let mut given = self.overrides.iter().rev();
+        given.find(|given| given.address == address && given.name == name).map(|given| given.whole)
+    }
+
+    /// Where the parameters of a file used at `address` get their values: from
+    /// `--set`, or from their defaults.
+    fn origins(&self, address: &str, loaded: &Loaded) -> HashMap<String, Place> {
+        let origin = |param: &ParamDecl| {
+            let default = param.default.as_ref().map(|default| default.place);
+            let place = self.overridden_at(address, &param.name.it).or(default)?;
+            Some((param.name.it.clone(), place))
+        };
+        loaded.parsed.params.iter().filter_map(origin).collect()
     }
 
     /// The value that `--set` gives to parameter `name` at `address`;

@@ -1,11 +1,13 @@
 //! `Fault`: why a node failed while running, small and copyable; `NodeError`:
 //! its loud sibling at load time.
 
+use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 
 /// What sort of failure it was: what the graph's author can do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// A file or stream is damaged.
     BadMedia,
@@ -32,7 +34,7 @@ impl fmt::Display for FaultKind {
 }
 
 /// Why a node failed while running. \[real-time\]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// What sort of failure.
     pub kind: FaultKind,

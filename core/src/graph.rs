@@ -53,7 +53,8 @@ pub struct Graph {
 pub struct LoadOptions<'a> {
     /// Parameters given from outside: ("bitrate", "3") for one of the graph's
     /// own, ("cam.fps", "15") for a node's, ("remote/jitter.max_ms", "80") for
-    /// that of a node in a part. Of two for one parameter the later holds.
+    /// that of a node in a part or template (or "remote\[\]/jitter.max_ms", as
+    /// plans name the latter). Of two for one parameter the later holds.
     pub overrides: &'a [(String, String)],
     /// The environment, for `${env:NAME}`.
     pub env: &'a dyn Fn(&str) -> Option<String>,

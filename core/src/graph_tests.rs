@@ -174,7 +174,7 @@ fn set_reaches_the_graphs_own_a_nodes_and_an_inner_nodes_parameters() {
         ("fps", "12"),
         ("alice_opus.bitrate_kbps", "24"),
         ("alice_cam.size", "640x360"),
-        ("bobs/remote_audio/jitter.max_ms", "80"),
+        ("bobs[]/remote_audio/jitter.max_ms", "80"),
         ("bobs/remote_audio.min_ms", "20"),
         ("fps", "15"),
     ]);

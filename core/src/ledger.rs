@@ -12,6 +12,7 @@
 //! Every counter here has one writer, the lane that runs the node, and may be
 //! read by any thread at any time.
 
+use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::pool::{Pool, Pooled};
 use crate::timestamp::duration_nanos;
 
 /// A node of a running graph. Ids are not used again while the engine lives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct NodeId(pub u32);
 
 /// The most nodes a trail remembers; later ones are added to the last.

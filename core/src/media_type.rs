@@ -3,10 +3,12 @@
 //! Every field that a graph may leave open is an `Option`: `None` means "not
 //! fixed here". Two types agree when no field that both fix differs.
 
+use serde::Serialize;
 use std::fmt;
 
 /// Audio or video: which budget and which columns of the report a stream has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Medium {
     /// Sound.
     Audio,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::diagnostic::Diagnostic;
 use crate::ends::between;
 use crate::media_type::MediaType;
-use crate::net::{Net, NetLink};
+use crate::net::{GivenAt, Net, NetLink};
 use crate::registry::{Mismatch, Offer, Registry};
 use crate::suggest;
 
@@ -152,10 +152,17 @@ impl Order {
         if this.spec.negotiated(&Offer { params: &this.params, inputs: &anything }).is_err() {
             // Its parameters are to blame, whatever comes.
             let words: Vec<_> = why.takes.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
-            let place = this.given_at.iter().find(|(name, _)| words.contains(name)).map(|(_, place)| *place);
-            return Diagnostic::error(format!("{} {}", this.name, why.takes))
-                .at(place.unwrap_or(this.place), "")
-                .help(why.help.as_str());
+            let given = this.given_at.iter().find(|at| words.contains(&at.param));
+            let found = Diagnostic::error(format!("{} {}", this.name, why.takes));
+            let found = match given {
+                None => found.at(this.place, ""),
+                Some(GivenAt { place, from: None, .. }) => found.at(*place, ""),
+                Some(GivenAt { param, place, from: Some(from) }) => {
+                    let value = this.params.get(param).map(|value| format!("{param} is {value}"));
+                    found.at(*place, value.unwrap_or_default()).at(*from, "given here")
+                }
+            };
+            return found.help(why.help.as_str());
         }
         // Of several links into the port, the one that is refused by itself.
         let refused = |link: &&NetLink| {

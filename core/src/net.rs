@@ -40,7 +40,7 @@ pub(crate) struct NetNode {
     pub(crate) spec: &'static NodeSpec,
     pub(crate) params: Params,
     /// Where the file gives its parameters.
-    pub(crate) given_at: Vec<(&'static str, Place)>,
+    pub(crate) given_at: Vec<GivenAt>,
     /// Parameters that hold the member's name, and the text around it.
     pub(crate) fills: Vec<(&'static str, Vec<String>)>,
     pub(crate) lane: Option<Arc<str>>,
@@ -54,6 +54,15 @@ pub(crate) struct NetNode {
     pub(crate) inputs: Vec<Option<MediaType>>,
     pub(crate) outputs: Vec<MediaType>,
     pub(crate) latency: Duration,
+}
+
+/// Where a parameter is given.
+#[derive(Clone, Debug)]
+pub(crate) struct GivenAt {
+    pub(crate) param: &'static str,
+    pub(crate) place: Place,
+    /// Where its value comes from, if that is a parameter of the graph or part.
+    pub(crate) from: Option<Place>,
 }
 
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ use crate::histogram::{Histogram, Summary};
 use crate::ledger::{DropReason, NodeLedger, Step};
 use crate::link::Overflow;
 use crate::media_type::Medium;
+use crate::registry::NodeSpec;
 
 /// What a run showed. Its JSON form is the one that `--report` writes.
 #[derive(Clone, Debug, Serialize)]
@@ -83,7 +84,7 @@ pub struct Stage {
     pub kind: String,
     /// The lane it ran on.
     pub lane: String,
-    /// Frames put out (or rendered, by a sink).
+    /// Frames put out (or taken, by a sink).
     pub frames: u64,
     /// Frames let go.
     pub dropped: u64,
@@ -177,12 +178,14 @@ impl EndToEnd {
 }
 
 impl Stage {
-    pub(crate) fn of(node: &str, kind: &str, lane: &str, ledger: &NodeLedger) -> Self {
+    pub(crate) fn of(node: &str, spec: &NodeSpec, lane: &str, ledger: &NodeLedger) -> Self {
+        // A sink that only looks on renders nothing, and still took what it took.
+        let looks_on = spec.outputs.is_empty();
         Self {
             node: node.to_owned(),
-            kind: kind.to_owned(),
+            kind: spec.kind.to_owned(),
             lane: lane.to_owned(),
-            frames: ledger.frames.get(),
+            frames: if looks_on { ledger.taken.get() } else { ledger.frames.get() },
             dropped: ledger.drops(),
             dropped_by_reason: DropReason::ALL
                 .iter()

@@ -24,6 +24,8 @@ pub(crate) struct Scope {
     pub(crate) template: Option<usize>,
     /// The parameters of the file.
     pub(crate) values: HashMap<String, Given>,
+    /// Where those that are known are given.
+    pub(crate) origins: HashMap<String, Place>,
     /// The files that led here, itself included.
     pub(crate) trail: Vec<PathBuf>,
 }
@@ -90,6 +92,18 @@ impl Expander<'_> {
                 takes::value(&Item::Array(plain)).map(Given::Value)
             }
             other => takes::value(other).map(Given::Value),
+        }
+    }
+
+    /// Where the value of `item` comes from, if a parameter of the file is in it.
+    pub(crate) fn origin(&self, scope: &Scope, item: &At<Item>) -> Option<Place> {
+        match &item.it {
+            Item::Text(text) => pieces(&text.text).ok()?.into_iter().find_map(|piece| match piece {
+                Piece::Param(name, _) => scope.origins.get(name).copied(),
+                _ => None,
+            }),
+            Item::Array(items) => items.iter().take(2).find_map(|item| self.origin(scope, item)),
+            _ => None,
         }
     }
 
@@ -226,6 +240,9 @@ impl Expander<'_> {
             Ok(fitted) => Some(fitted),
             Err(why) => {
                 let mut found = Diagnostic::error(format!("{name} {why}")).at(item.place, unit_note(unit));
+                if let Some(from) = self.origin(scope, item) {
+                    found = found.at(from, "given here");
+                }
                 if let (Takes::Choice(words), Item::Text(text)) = (takes, &item.it) {
                     let meant = suggest::meant(&text.text, words.iter().map(String::as_str));
                     found =

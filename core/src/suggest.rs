@@ -81,6 +81,15 @@ pub(crate) fn kinds(given: &str, registry: &Registry) -> String {
     guess.map_or(there.clone(), |guess| format!("did you mean \"{guess}\"? ({there})"))
 }
 
+impl Registry {
+    /// Advice for who asks for a kind that is not there: the one that was
+    /// meant, and what there is. \[control\]
+    #[must_use]
+    pub fn advice(&self, kind: &str) -> String {
+        kinds(kind, self)
+    }
+}
+
 /// The kinds, one or two of them in a row, that make what `to` takes of what
 /// `from` is.
 pub(crate) fn converters(from: &MediaType, to: &MediaType, registry: &Registry) -> Option<Vec<&'static str>> {

@@ -36,7 +36,7 @@ pub(super) struct Run {
     /// Write the ledger as JSON
     #[arg(long, value_name = "FILE.json")]
     report: Option<PathBuf>,
-    /// Print the ledger as JSON instead of tables
+    /// Print the ledger as JSON instead of tables, and events as JSON lines on standard error
     #[arg(long)]
     json: bool,
     /// Print no events and no progress
@@ -74,7 +74,7 @@ impl Run {
         if let Err(error) = ctrlc::set_handler(move || handle.stop()) {
             note(&format!("warning: Ctrl-C will end the run without finishing its files: {error}\n"));
         }
-        let mut live = LiveLine::new(self.quiet, self.seconds);
+        let mut live = LiveLine::new(self.quiet, self.json, self.seconds);
         let report = engine.run(|update| live.show(&update));
         live.clear();
         self.tell(&report)
@@ -144,7 +144,10 @@ fn explain_graph(graph: &Graph) -> String {
         .collect();
     let head = ["--set NAME=", "DEFAULT", "TAKES", "MEANING"].map(|name| (name, Align::Left));
     text.push_str(&format!("\n{}", table(&head, &rows)));
-    text.push_str("\n--set NODE.PARAMETER=VALUE reaches any node's; `sidetone plan` names the nodes.\n");
+    text.push_str(
+        "\n--set NODE.PARAMETER=VALUE reaches any node's; `sidetone plan` names the nodes.\n\
+         `sidetone run --help` has the options of run itself.\n",
+    );
     text
 }
 
@@ -152,17 +155,22 @@ fn explain_graph(graph: &Graph) -> String {
 /// events above it.
 struct LiveLine {
     quiet: bool,
+    json: bool,
     terminal: bool,
     limit: Option<Duration>,
 }
 
 impl LiveLine {
-    fn new(quiet: bool, limit: Option<Duration>) -> Self {
-        Self { quiet, terminal: std::io::stderr().is_terminal(), limit }
+    fn new(quiet: bool, json: bool, limit: Option<Duration>) -> Self {
+        Self { quiet, json, terminal: std::io::stderr().is_terminal(), limit }
     }
 
     fn show(&mut self, update: &Update<'_>) {
         match update {
+            Update::Event { at, node, kind } if self.json && !self.quiet => {
+                let event = serde_json::json!({ "at": at, "node": node, "event": kind });
+                note(&format!("{event}\n"));
+            }
             // Levels come five times a second for every speaker, and the end of
             // a node is no news; faults are told at the end, and here.
             Update::Event { kind: EventKind::Level { .. } | EventKind::Ended, .. } => {}
@@ -170,7 +178,7 @@ impl LiveLine {
                 self.clear();
                 note(&format!("{at:8.3} s  {node}: {kind}\n"));
             }
-            Update::Progress(progress) if !self.quiet && self.terminal => {
+            Update::Progress(progress) if !self.quiet && !self.json && self.terminal => {
                 note(&format!("\r\x1b[K{}", self.line(progress)));
             }
             _ => {}
@@ -211,7 +219,10 @@ fn as_text(report: &Report) -> String {
         .stages
         .iter()
         .map(|stage| {
-            let mut row = vec![stage.node.clone(), stage.frames.to_string(), stage.dropped.to_string()];
+            let reasons: Vec<_> =
+                stage.dropped_by_reason.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            let drops = if reasons.is_empty() { "0".to_owned() } else { reasons.join(", ") };
+            let mut row = vec![stage.node.clone(), stage.frames.to_string(), drops];
             for summary in [&stage.wait_ms, &stage.work_ms, &stage.buffer_ms] {
                 row.extend(three(summary));
             }

@@ -105,7 +105,7 @@ fn a_bad_network_gives_the_same_bytes_twice_and_the_call_recovers() {
             ("alice_cam.size", "[320, 180]"),
             ("bob_cam.size", "[320, 180]"),
         ];
-        let (report, _) = run_virtual("graphs/call.toml", &settings, 15.0);
+        let (report, _) = run_virtual("graphs/call.toml", &settings, 20.0);
         let files =
             ["alice_sees.y4m", "alice_hears.wav", "bob_sees.y4m", "bob_hears.wav", "contact_sheet.png"]
                 .map(|name| std::fs::read(folder.path(name)).unwrap());
@@ -121,21 +121,21 @@ fn a_bad_network_gives_the_same_bytes_twice_and_the_call_recovers() {
     let network = |node: &str| report.stages.iter().find(|stage| stage.node == node).unwrap();
     for node in ["alice_voice/network", "alice_picture/network"] {
         let (lost, sent) = (network(node).dropped as f64, network(node).frames as f64);
-        assert!(lost / (lost + sent) > 0.03, "{node} lost {lost} of {}", lost + sent);
+        assert!(lost / (lost + sent) >= 0.04, "{node} lost {lost} of {}", lost + sent);
     }
     // Concealment leaves no hole in time, and fades to silence only in long
     // bursts.
-    assert!(heard.len() >= 48_000 * 149 / 10, "{} samples of 15 s", heard.len());
+    assert!(heard.len() >= 48_000 * 199 / 10, "{} samples of 20 s", heard.len());
     let begun = heard.iter().position(|sample| sample.abs() > 0.01).unwrap() + 4_800;
-    let quiet = heard[begun..13 * 48_000]
+    let quiet = heard[begun..18 * 48_000]
         .chunks(960)
         .filter(|stretch| stretch.iter().all(|sample| sample.abs() < 1e-4))
         .count();
-    assert!(quiet <= 6, "{quiet} of 650 stretches of 20 ms are silent");
+    assert!(quiet <= 6, "{quiet} of 900 stretches of 20 ms are silent");
     // Pictures come to the end, in order, after each loss.
     let numbers: Vec<u32> = pictures.iter().filter_map(read_counter).collect();
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
-    assert!(numbers.last().is_some_and(|last| *last > 400), "the last picture is {:?}", numbers.last());
-    assert!(numbers.len() > 150, "{} of 450 pictures came", numbers.len());
+    assert!(numbers.last().is_some_and(|last| *last > 550), "the last picture is {:?}", numbers.last());
+    assert!(numbers.len() > 300, "{} of 600 pictures came", numbers.len());
     assert_shares_add_up(&report);
 }

@@ -19,3 +19,14 @@ fn a_low_latency_voice_is_late_by_two_frames_and_the_codecs_lookahead() {
     let ledger = report.end_to_end_ms.audio.unwrap();
     assert!((5.0..=12.0).contains(&ledger.p50), "{ledger:?}");
 }
+
+#[test]
+fn pictures_wait_for_nothing_but_the_encoder_where_there_is_no_network() {
+    let folder = Scratch::new();
+    let (report, _) =
+        run_virtual("graphs/call.toml", &[("network", "clean"), ("out", &folder.path(""))], 3.0);
+    // Work takes no virtual time, so what is left is all that the pipeline itself
+    // holds back.
+    let video = report.end_to_end_ms.video.unwrap();
+    assert!(video.count > 150 && video.p95 <= 5.0, "{video:?}");
+}

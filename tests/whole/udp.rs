@@ -16,8 +16,9 @@ fn side(graph: &str, ports: [&str; 2], out: &str, seconds: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_sidetone"))
         .args(["run", &shipped(graph).display().to_string()])
         .args(["--set", &format!("port={}", ports[0]), "--set", &format!("peer_port={}", ports[1])])
-        .args(["--set", "cam.size=[320, 180]", "--out", out, "--seconds", seconds, "--json"])
-        .stdout(Stdio::piped())
+        .args(["--set", "cam.size=[320, 180]", "--out", out, "--seconds", seconds])
+        .args(["--report", &format!("{out}/{}.json", ports[0])])
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
@@ -46,7 +47,7 @@ fn two_processes_hold_a_call_and_each_notes_the_other_leave() {
     let bobs = wait_for(&mut bob, "participant alice joined");
     assert!(alices.any(|line| line.contains("participant bob left: left by choice")));
     drop((alices, bobs));
-    for (name, child) in [("alice", alice), ("bob", bob)] {
+    for (name, port, child) in [("alice", &a, alice), ("bob", &b, bob)] {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{name}: {}", output.status);
         let seen = pictures(&folder.path(&format!("{name}_sees.y4m")));
@@ -54,7 +55,8 @@ fn two_processes_hold_a_call_and_each_notes_the_other_leave() {
         let (heard, rate) = sound(&folder.path(&format!("{name}_hears.wav")));
         assert!(heard.len() as u32 >= rate, "{name} heard {} samples", heard.len());
         assert!(heard.iter().any(|sample| sample.abs() > 0.05), "{name} heard silence");
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = std::fs::read(folder.path(&format!("{port}.json"))).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
         assert!(report["end_to_end_ms"]["audio"]["p50"].as_f64().is_some_and(|ms| ms > 0.0 && ms < 2_000.0));
     }
 }

@@ -159,7 +159,7 @@ impl Supervisor {
                 .iter()
                 .map(|entry| {
                     let lane = &self.lanes[entry.lane].name;
-                    Stage::of(&entry.node.name, entry.node.spec.kind, lane, &entry.ledger)
+                    Stage::of(&entry.node.name, entry.node.spec, lane, &entry.ledger)
                 })
                 .collect(),
             links: self
