@@ -8,7 +8,7 @@ SHELL := /bin/bash
 TOOLS := cc:gcc c++:g++ cmake:cmake nasm:nasm perl:perl
 SECONDS_TO_RUN ?= 10
 
-.PHONY: help setup call test format lint
+.PHONY: help setup tools call test format lint
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,14 +30,20 @@ setup: ## install what is missing (Debian packages, through apt-get)
 	  DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 	@command -v cargo >/dev/null || { echo "Please install Rust 1.88 or newer: https://rustup.rs" >&2; exit 1; }
+	@cargo --version | awk '{split($$2, v, "."); exit !(v[1] > 1 || v[2] >= 88)}' \
+	  || { echo "Please update Rust to 1.88 or newer: this is $$(cargo --version)" >&2; exit 1; }
 
 call: setup ## a ten-second call between two people in one process; see out/
 	cargo build --release --locked --bin sidetone
 	target/release/sidetone run graphs/call.toml --seconds $(SECONDS_TO_RUN)
 	@echo; echo "What they saw and heard is in out/; begin with out/contact_sheet.png:"; ls -lh out
 
-test: setup format lint ## everything: formatting, lints, unit, contract, whole-graph and doc tests
+test: setup tools format lint ## everything: formatting, lints, unit, contract, whole-graph and doc tests
 	cargo test --workspace --locked
+
+tools:
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 \
+	  || rustup component add rustfmt clippy
 
 format:
 	cargo fmt --all --check
