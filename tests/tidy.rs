@@ -260,7 +260,6 @@ fn unsafe_code_stands_only_where_it_is_needed() {
         "core/src/pool.rs",
         "core/src/frame.rs",
         "nodes/codec/src/aom.rs",
-        "nodes/codec/src/dav1d.rs",
         "nodes/room/tests/steady.rs",
         "nodes/rtp/tests/jitter/allocation.rs",
         "tests/contract.rs",
