@@ -1,8 +1,8 @@
 //! `sidetone nodes`: the catalogue, and a node's data sheet.
 
 use clap::Args;
-use serde_json::json;
-use sidetone::{NodeSpec, ParamSpec, Placement, PortSpec, registry};
+use serde_json::{Value as Json, json};
+use sidetone::{NodeSpec, ParamKind, ParamSpec, Placement, PortSpec, Value, registry};
 
 use super::{FINE, WRONG, note, say};
 use crate::table::{Align, table};
@@ -28,7 +28,10 @@ impl Nodes {
             None => registry.iter().filter(|spec| spec.kind.starts_with(wanted)).collect(),
         };
         if some.is_empty() {
-            note(&format!("error: there is no kind {wanted}; `sidetone nodes` lists them all\n"));
+            let advice = registry.advice(wanted);
+            note(&format!(
+                "error: there is no kind \"{wanted}\"\n   = {advice}\n   = `sidetone nodes` lists them all\n"
+            ));
             return WRONG;
         }
         if self.json {
@@ -96,14 +99,42 @@ fn data_sheet(spec: &NodeSpec) -> String {
     text
 }
 
+/// The word for what a parameter takes in graph files, the ends of its range
+/// and its choices; null where it has none.
+fn typed(kind: &ParamKind) -> (&'static str, Json, Json, Json) {
+    const NONE: Json = Json::Null;
+    match *kind {
+        ParamKind::Bool => ("bool", NONE, NONE, NONE),
+        ParamKind::Int { min, max } => ("int", min.into(), max.into(), NONE),
+        ParamKind::Float { min, max } => ("float", min.into(), max.into(), NONE),
+        ParamKind::Text => ("text", NONE, NONE, NONE),
+        ParamKind::Path => ("path", NONE, NONE, NONE),
+        ParamKind::Choice(words) => ("choice", NONE, NONE, words.into()),
+        ParamKind::Size => ("size", NONE, NONE, NONE),
+    }
+}
+
+/// `value` as a graph file would hold it.
+fn value(value: &Value) -> Json {
+    match value {
+        Value::Bool(value) => (*value).into(),
+        Value::Int(value) => (*value).into(),
+        Value::Float(value) => (*value).into(),
+        Value::Text(text) => (**text).into(),
+        Value::Size(size) => json!([size.width, size.height]),
+    }
+}
+
 fn as_json(spec: &NodeSpec) -> serde_json::Value {
     let port = |port: &PortSpec| {
         json!({ "name": port.name, "media": port.media.to_string(), "required": port.required, "many": port.many,
                 "each": port.each, "doc": port.doc })
     };
     let param = |param: &ParamSpec| {
-        json!({ "name": param.name, "takes": param.kind.to_string(), "unit": param.unit, "live": param.live,
-                "default": param.default.value().map(|value| value.to_string()),
+        let (word, min, max, choices) = typed(&param.kind);
+        json!({ "name": param.name, "type": word, "min": min, "max": max, "choices": choices,
+                "takes": param.kind.to_string(), "unit": param.unit, "live": param.live,
+                "default": param.default.value().as_ref().map(value),
                 "required": param.default == sidetone::ParamDefault::Required, "doc": param.doc })
     };
     json!({
