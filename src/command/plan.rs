@@ -1,5 +1,6 @@
 //! `sidetone plan`: what would run where, carrying what, how late.
 
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use super::{FINE, load, say, setting};
 use crate::table::{Align, table};
 
 /// Show lanes, links, types and declared latency, without running
+///
+/// On a graph that does not check it prints the mistakes instead, and which
+/// converter is missing where.
 #[derive(Args)]
 pub(super) struct Plan {
     /// The graph file
@@ -99,6 +103,35 @@ fn rows(graph: &Graph, schedule: &Schedule) -> Vec<Row> {
     rows
 }
 
+/// The links as a reader follows them: each chain from its first node on to a
+/// sink, and what branches off after it.
+fn chains(rows: Vec<Row>) -> Vec<Vec<Row>> {
+    let node = |end: &str| end.rsplit_once('.').map_or(end, |(node, _)| node).to_owned();
+    let fed: HashSet<String> = rows.iter().map(|row| node(&row.to)).collect();
+    // What nothing feeds begins a chain; what is then left branches off, or goes round.
+    let (begin, branches): (Vec<Row>, Vec<Row>) =
+        rows.into_iter().partition(|row| !fed.contains(&node(&row.from)));
+    let mut rest = VecDeque::from(begin);
+    rest.extend(branches);
+    let mut chains = Vec::new();
+    while let Some(first) = rest.pop_front() {
+        let mut at = node(&first.to);
+        let mut chain = vec![first];
+        while let Some(next) = rest.iter().position(|row| node(&row.from) == at) {
+            let Some(row) = rest.remove(next) else { break };
+            at = node(&row.to);
+            chain.push(row);
+        }
+        chains.push(chain);
+    }
+    chains
+}
+
+/// An end as a graph file would name it, "in" and "out" left out.
+fn short(end: &str) -> String {
+    end.strip_suffix(".in").or_else(|| end.strip_suffix(".out")).unwrap_or(end).to_owned()
+}
+
 /// Every lane with its nodes; a template's own lanes once, for each member.
 fn lanes(graph: &Graph, schedule: &Schedule) -> Vec<(String, Vec<String>, bool)> {
     let mut lanes: Vec<_> = schedule
@@ -152,13 +185,24 @@ fn as_text(graph: &Graph, schedule: &Schedule) -> String {
         &lane_rows,
     ));
 
-    let link_rows: Vec<_> = rows(graph, schedule)
-        .into_iter()
-        .map(|row| vec![row.from, row.to, row.media, row.how, row.capacity.to_string(), row.overflow.into()])
-        .collect();
+    let mut link_rows = Vec::new();
+    for chain in chains(rows(graph, schedule)) {
+        let mut before = String::new();
+        for row in chain {
+            // Within a chain only another port than the usual one is worth a line.
+            let is_usual = row.from.ends_with(".out") && row.from.trim_end_matches(".out") == before;
+            if !is_usual {
+                let mut start = vec![short(&row.from)];
+                start.resize(5, String::new());
+                link_rows.push(start);
+            }
+            before = row.to.rsplit_once('.').map_or(String::new(), |(node, _)| node.to_owned());
+            let to = format!("  -> {}", short(&row.to));
+            link_rows.push(vec![to, row.media, row.how, row.capacity.to_string(), row.overflow.into()]);
+        }
+    }
     let head = [
-        ("FROM", Align::Left),
-        ("TO", Align::Left),
+        ("LINKS, FROM SOURCE TO SINK", Align::Left),
         ("CARRIES", Align::Left),
         ("HOP", Align::Left),
         ("HOLDS", Align::Right),
@@ -171,9 +215,10 @@ fn as_text(graph: &Graph, schedule: &Schedule) -> String {
         .filter(|(_, node)| !node.latency.is_zero())
         .map(|(name, node)| vec![name, node.spec.kind.into(), millis(node.latency)])
         .collect();
-    text.push_str("\nDeclared latency, work aside\n\n");
+    text.push_str("\nDeclared latency\n\n");
     let head = [("NODE", Align::Left), ("KIND", Align::Left), ("MS", Align::Right)];
     text.push_str(&if late.is_empty() { "none\n".into() } else { table(&head, &late) });
+    text.push_str("not counted: work, queueing between lanes, and the jitter of networks\n");
     let path = graph.slowest_path();
     if !path.is_empty() {
         let sum: Duration = path.iter().map(|(_, latency)| *latency).sum();
