@@ -1,11 +1,12 @@
 //! `sidetone check`: what is wrong with graph files, before running.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sidetone::{Checked, Graph, LoadOptions, registry};
+use serde_json::json;
+use sidetone::{Checked, Diagnostics, Graph, LoadOptions, registry};
 
-use super::{FINE, WRONG, as_json, complain, note, say, setting};
+use super::{FINE, WRONG, complain, note, say, setting};
 
 /// Check graph files and parts; opens no device, socket, media file or codec
 #[derive(Args)]
@@ -16,7 +17,7 @@ pub(super) struct Check {
     /// Give a parameter of the graph, or of a node (cam.fps=15)
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
-    /// Print one JSON object a file, with every mistake in it
+    /// Print a line of JSON a file: {"file": …, "ok": …, "problems": […]}
     #[arg(long)]
     json: bool,
 }
@@ -28,7 +29,7 @@ impl Check {
         let mut code = FINE;
         for file in &self.files {
             match Graph::check(file, &registry, &options) {
-                Ok(checked) if self.json => say(&format!("{}\n", as_json(&checked.warnings))),
+                Ok(checked) if self.json => say(&as_json(file, true, &checked.warnings)),
                 Ok(Checked { is_part, nodes, links, templates, warnings }) => {
                     note(&warnings.to_string());
                     let part = if is_part { " a part:" } else { "" };
@@ -41,11 +42,19 @@ impl Check {
                     say(&format!("{file}: fine,{part} {nodes} nodes, {links} links{templates}\n"));
                 }
                 Err(mistakes) => {
-                    complain(&mistakes, self.json);
+                    match self.json {
+                        true => say(&as_json(file, false, &mistakes)),
+                        false => complain(&mistakes, false),
+                    }
                     code = WRONG;
                 }
             }
         }
         code
     }
+}
+
+/// A line for one file.
+fn as_json(file: &Path, ok: bool, problems: &Diagnostics) -> String {
+    format!("{}\n", json!({ "file": file.display().to_string(), "ok": ok, "problems": problems }))
 }

@@ -74,6 +74,37 @@ fn every_broken_graph_is_refused_in_the_words_that_stand_beside_it() {
 }
 
 #[test]
+fn a_megabyte_of_nesting_is_refused_in_a_few_lines() {
+    let text = format!("sidetone = 1\nx = {}\n", "[".repeat(1_000_000));
+    let read = |_: &Path| Ok(text.clone().into_bytes());
+    let options = LoadOptions { overrides: &[], env: &|_| None, read: &read };
+    let said = Graph::check(Path::new("deep.toml"), &registry(), &options).unwrap_err().to_string();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[0], "error: this is nested too deeply");
+    assert!(lines[1].starts_with("  --> deep.toml:2:"), "{}", lines[1]);
+    assert!(said.len() < 1_000, "{} bytes are said", said.len());
+}
+
+#[test]
+fn the_command_tells_parts_and_machines_what_they_are_told_of() {
+    let check = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
+        let output = command.arg("check").args(args).current_dir(shipped("")).output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), output.status.code())
+    };
+    let part = "graphs/parts/remote_audio.toml";
+    let (said, code) = check(&[part]);
+    assert!(said.starts_with(&format!("{part}: fine, a part: ")) && said.ends_with(" links\n"), "{said}");
+    assert_eq!(code, Some(0));
+    let (said, code) = check(&["--json", part, "tests/broken/unknown_kind.toml"]);
+    let lines: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), code), (2, Some(2)));
+    assert_eq!(lines[0], serde_json::json!({ "file": part, "ok": true, "problems": [] }));
+    assert_eq!((&lines[1]["ok"], &lines[1]["problems"][0]["severity"]), (&false.into(), &"error".into()));
+}
+
+#[test]
 fn the_command_says_the_same_and_exits_with_2() {
     for graph in graph_files(&shipped("tests/broken")) {
         let output = Command::new(env!("CARGO_BIN_EXE_sidetone"))
