@@ -107,7 +107,10 @@ impl Takes {
         let value = match self {
             Self::Bool => word.parse().ok().map(Value::Bool),
             Self::Int { .. } => word.parse().ok().map(Value::Int),
-            Self::Float { .. } => word.parse().ok().map(Value::Float),
+            // As it was written, in case it is refused: 99 is told as 99.
+            Self::Float { .. } => {
+                word.parse().map(Value::Int).or_else(|_| word.parse().map(Value::Float)).ok()
+            }
             Self::Text | Self::Path | Self::Choice(_) => Some(Value::Text(text.into())),
             Self::Size => {
                 let sides = word.trim_matches(['[', ']']).split_once(['x', ',']);
