@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use sidetone_core::{Frame, Header, LinkId};
+use sidetone_core::{AudioFormat, Frame, Header, LinkId};
 
 /// Frames that one link may have waiting, however short they are.
 const FRAMES: usize = 128;
@@ -75,7 +75,8 @@ impl MixQueue {
             let more = (samples(first) - self.used).min(wanted - done);
             add(first, self.used, sum, done, more);
             let rate = first.audio().map_or(1, |audio| audio.rate);
-            let captured = first.header.captured.after_units(self.used as u64, rate);
+            let before = AudioFormat { rate, channels: 1, samples: self.used as u32 }.duration();
+            let captured = first.header.captured + before;
             self.used += more;
             self.held -= more;
             let is_used_up = self.used == samples(first);
@@ -84,7 +85,7 @@ impl MixQueue {
                 // a copy of its trail.
                 let mut header =
                     if is_used_up { std::mem::take(&mut first.header) } else { first.header.clone() };
-                header.captured = captured;
+                header.advance(before);
                 *oldest = Some(header);
             }
             if is_used_up {

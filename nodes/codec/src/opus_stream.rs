@@ -102,7 +102,8 @@ impl OpusStream {
             // its trail.
             let is_last = start + more == there;
             let mut header = if is_last { std::mem::take(&mut frame.header) } else { frame.header.clone() };
-            header.captured = header.captured.after_units(start as u64, self.rate);
+            let before = AudioFormat { rate: self.rate, channels: 1, samples: start as u32 };
+            header.advance(before.duration());
             self.header = Some(header);
         }
         for channel in 0..self.channels {
