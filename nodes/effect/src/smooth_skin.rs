@@ -8,8 +8,9 @@
 //! how much crisper everything else and the edges in skin get, default 0. With
 //! all four at 0 pictures pass untouched, in the buffer they came in.
 //! `parallel`, true or false, default false: shares pictures of 1.5 megapixels
-//! and more (1080p, not 720p) among the machine's cores, with the same result;
-//! such calls wait for other threads, so keep it off on a real-time lane.
+//! and more (1080p, not 720p) among the machine's cores, with the same result.
+//! It gives up the real-time promise that this kind makes without it, since such
+//! calls wait for other threads and may lock; so it is off by default.
 //!
 //! Latency: none.
 //!
