@@ -149,7 +149,6 @@ impl Cell {
 
     /// Whether every input is over and nothing more can come. What a loop brings
     /// back does not count: it ends when this node has.
-
     fn is_over(&self) -> bool {
         // A node with a group of outputs (a room) stays for its members' sake
         // until it is told to stop, even when it has nothing more to send.

@@ -11,7 +11,7 @@ use std::ptr;
 use libaom_sys as ffi;
 use sidetone_core::{Frame, Size};
 
-use crate::av1_encode::{Refused, Settings};
+use crate::av1_settings::{Refused, Settings};
 
 /// Ticks per second of the time stamps: the RTP clock of AV1.
 pub(crate) const TICKS: u32 = 90_000;

@@ -38,7 +38,7 @@ use sidetone_core::{
     Negotiated, Node, NodeError, NodeSpec, Placement, PlaneMut, PortSpec, Size, Timestamp, VideoFormat,
 };
 
-use crate::av1_encode::MAX_PIXELS;
+use crate::av1_settings::MAX_PIXELS;
 
 /// The kind.
 pub(crate) const SPEC: NodeSpec = NodeSpec {

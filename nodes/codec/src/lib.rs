@@ -11,6 +11,7 @@ compile_error!("choose an AV1 decoder: feature rav1d (default) or dav1d-c");
 mod aom;
 mod av1_decode;
 mod av1_encode;
+mod av1_settings;
 mod av1_timing;
 mod opus_decode;
 mod opus_encode;

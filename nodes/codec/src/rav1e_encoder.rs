@@ -14,7 +14,7 @@ use rav1e::data::{EncoderStatus, FrameParameters, FrameType, Rational};
 use rav1e::prelude::{FrameTypeOverride, Opaque, SceneDetectionSpeed};
 use sidetone_core::{Frame, Header};
 
-use crate::av1_encode::{Refused, Settings};
+use crate::av1_settings::{Refused, Settings};
 
 /// Frames taken before the first packet comes, beside the one it is of.
 pub(crate) const DELAY: u32 = 4;
