@@ -2,7 +2,7 @@
 
 use crate::control::Control;
 use crate::event::{EventKind, Key};
-use crate::frame::{AudioFormat, Flags, Format, Frame, FramePool, Header, VideoFormat};
+use crate::frame::{AudioFormat, Flags, Format, Frame, FramePool, Header, PACKET_ROOM, VideoFormat};
 use crate::ledger::{DropReason, NodeLedger, Trail, TrailRecord};
 use crate::link::{Inlet, Item, LinkId, Outlet};
 use crate::media_type::{Codec, Medium};
@@ -197,7 +197,7 @@ impl Context<'_> {
     pub fn packet(&mut self, port: usize, codec: Codec, payload: &[u8], header: Header) -> Frame {
         let format = Format::Packet { codec, len: payload.len() };
         let mut frame =
-            self.wiring.pools[port].frame(header, format, payload.len().next_power_of_two().max(2048));
+            self.wiring.pools[port].frame(header, format, payload.len().next_power_of_two().max(PACKET_ROOM));
         frame.bytes_mut().copy_from_slice(payload);
         frame
     }
@@ -205,7 +205,7 @@ impl Context<'_> {
     /// An RTP packet with room for `capacity` bytes and none in use; write to
     /// `storage_mut`, then `set_len`.
     pub fn rtp(&mut self, port: usize, codec: Codec, capacity: usize, header: Header) -> Frame {
-        self.wiring.pools[port].frame(header, Format::Rtp { codec, len: 0 }, capacity.max(2048))
+        self.wiring.pools[port].frame(header, Format::Rtp { codec, len: 0 }, capacity.max(PACKET_ROOM))
     }
 
     /// Says that a frame has reached its listener or viewer (or their file):

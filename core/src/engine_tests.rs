@@ -179,11 +179,17 @@ spec!(
 /// 10 ms; fails at step `fail_at`.
 struct Hub {
     step: i64,
+    next: Timestamp,
     fail_at: i64,
 }
 
 impl Node for Hub {
     fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        // It is also called when somebody is linked to it.
+        if cx.now() < self.next {
+            return Ok(());
+        }
+        self.next = cx.now() + Duration::from_millis(10);
         let (key, name) = (Key(7), Arc::from("bob"));
         if self.step == self.fail_at {
             return Err(Fault::new(FaultKind::Io, "the hub was told to fail"));
@@ -202,7 +208,7 @@ impl Node for Hub {
             _ => {}
         }
         self.step += 1;
-        cx.wake_at(cx.now() + Duration::from_millis(10));
+        cx.wake_at(self.next);
         Ok(())
     }
 }
@@ -212,7 +218,8 @@ const HUB_PARAMS: &[ParamSpec] = &[ParamSpec::int("fail_at", -1, -1, 1_000, "Fai
 spec!(HUB, "mock.hub", &[], &[OUT.each("member")], HUB_PARAMS, Placement::Own, declared, |setup: Setup<
     '_,
 >| {
-    Ok(Box::new(Hub { step: 0, fail_at: setup.params.int("fail_at") }) as Box<dyn Node>)
+    Ok(Box::new(Hub { step: 0, next: Timestamp::ZERO, fail_at: setup.params.int("fail_at") })
+        as Box<dyn Node>)
 });
 
 fn node(name: &str, spec: &'static NodeSpec, params: &[(&str, i64)]) -> GraphNode {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::ledger::Trail;
-use crate::media_type::{Codec, Medium, PixelFormat, Size};
+use crate::media_type::{Codec, MediaType, Medium, PixelFormat, Size};
 use crate::pool::{Pool, Pooled};
 use crate::timestamp::{Timestamp, duration_nanos};
 
@@ -446,6 +446,13 @@ impl Frame {
     }
 }
 
+/// Bytes of buffers made when a size is first met while running.
+const FIRST_FILL: usize = 1 << 18;
+/// Bytes of buffers made ahead, where the size is known.
+const PREPARED: usize = 1 << 20;
+/// Room for any RTP packet or packet of sound.
+pub(crate) const PACKET_ROOM: usize = 2_048;
+
 /// The pools of one output port: one pool, remade when a larger buffer is asked
 /// for.
 pub struct FramePool {
@@ -462,6 +469,28 @@ impl FramePool {
         Self { pool: None, bytes: 0, slots, dry_before: 0 }
     }
 
+    /// Pools for what an output carries, made ahead where its size is known. \[control\]
+    #[must_use]
+    pub fn for_output(media: &MediaType, slots: usize) -> Self {
+        let mut pool = Self::new(slots);
+        match *media {
+            MediaType::Packets { .. } | MediaType::Rtp { .. } => pool.prepare(PACKET_ROOM),
+            MediaType::Audio { rate: Some(rate), channels: Some(channels), samples: Some(samples) } => {
+                pool.prepare(AudioFormat { rate, channels, samples }.bytes());
+            }
+            _ => {}
+        }
+        pool
+    }
+
+    /// Makes buffers of `bytes` ahead of the first frame. \[control\]
+    pub fn prepare(&mut self, bytes: usize) {
+        let pool = Pool::new(self.slots, move || Buffer::new(bytes));
+        pool.fill(PREPARED / bytes.max(1));
+        self.bytes = bytes;
+        self.pool = Some(pool);
+    }
+
     /// A frame of `format` with room for at least `capacity` bytes. Allocates
     /// when it meets a size larger than any before, or is dry. \[real-time\]
     pub fn frame(&mut self, header: Header, format: Format, capacity: usize) -> Frame {
@@ -472,9 +501,9 @@ impl FramePool {
                 self.dry_before += slot.as_ref().map_or(0, Pool::dry);
                 self.bytes = bytes;
                 let pool = Pool::new(self.slots, move || Buffer::new(bytes));
-                // Small buffers are made at once, so that the steady state that
-                // follows allocates nothing; pictures are made as needed.
-                pool.fill((1 << 20) / bytes);
+                // Enough that the steady state that follows allocates nothing, and
+                // not so many that the first frame is late for it.
+                pool.fill((FIRST_FILL / bytes).min(64));
                 slot.insert(pool)
             }
         };

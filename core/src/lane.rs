@@ -336,7 +336,11 @@ impl Lane {
                 *place = found;
             }
             match self.cell_mut(node) {
-                Some(cell) if cell.state != State::Ended => cell.wiring.outlets.push(outlet),
+                Some(cell) if cell.state != State::Ended => {
+                    cell.wiring.outlets.push(outlet);
+                    // It may hold frames back until somebody is there to take them.
+                    cell.waker.wake();
+                }
                 // Nothing will come through it any more.
                 _ => deliver(&mut self.cells, &mut outlet, Item::End),
             }

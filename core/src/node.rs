@@ -19,7 +19,8 @@ use crate::waker::NodeWaker;
 pub trait Node: Send {
     /// Takes what has come and puts out what is ready. Called once when the
     /// graph starts, then when a frame arrives, when the instant given to
-    /// `Context::wake_at` is reached, and when its `NodeWaker` is used. At most
+    /// `Context::wake_at` is reached, when its `NodeWaker` is used, and when an
+    /// output is linked anew; so a call may find nothing to do. At most
     /// one frame's worth of heavy work a call: it is called again at once while
     /// frames wait and it takes some.
     ///

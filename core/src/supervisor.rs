@@ -457,7 +457,8 @@ impl Supervisor {
     ) -> Box<Cell> {
         let id = node_id(self.nodes.len());
         let mut wiring = Wiring::new(node.spec.outputs.len(), 0, Arc::clone(&self.trails));
-        wiring.pools = node.outputs.iter().map(|media| FramePool::new(pool_slots(media))).collect();
+        wiring.pools =
+            node.outputs.iter().map(|media| FramePool::for_output(media, pool_slots(media))).collect();
         let ledger = Arc::clone(&wiring.ledger);
         let mut cell = Cell::new(id, node.spec, made, wiring, waker.clone(), node.on_fault);
         cell.rank = rank;
