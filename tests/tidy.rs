@@ -264,7 +264,6 @@ fn unsafe_code_stands_only_where_it_is_needed() {
         "nodes/rtp/tests/jitter/allocation.rs",
         "tests/contract.rs",
         "tests/fuzz/src/meter.rs",
-        "tests/fuzz/src/meter.rs",
     ];
     let mut mistakes = Vec::new();
     for path in files(&root(), ".rs") {
