@@ -332,6 +332,7 @@ fn short(media: &MediaType) -> String {
         MediaType::Rtp { codec: None } => "RTP".into(),
         MediaType::Events => "events".into(),
         MediaType::Data(name) => (*name).into(),
+        MediaType::Any => "anything".into(),
     }
 }
 

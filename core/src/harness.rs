@@ -96,6 +96,7 @@ impl Harness {
             params: &params,
             inputs: &inputs,
             seed: 1,
+            run_seed: 1,
             waker: waker.clone(),
             virtual_time: clock.is_virtual(),
             shared,

@@ -177,6 +177,9 @@ pub enum MediaType {
     Events,
     /// Data of a named shape, such as `sidetone.mask/1`.
     Data(&'static str),
+    /// Whatever comes, or what a file holds that is not opened yet. It becomes
+    /// what it is linked to.
+    Any,
 }
 
 impl MediaType {
@@ -208,10 +211,12 @@ impl MediaType {
     }
 
     /// Whether both are of one family (raw audio, raw video, packets, RTP,
-    /// events, the same data), whatever their details. \[any\]
+    /// events, the same data), whatever their details; what carries anything is
+    /// of every family. \[any\]
     #[must_use]
     pub fn same_family(&self, other: &Self) -> bool {
         match (self, other) {
+            (Self::Any, _) | (_, Self::Any) => true,
             (Self::Data(a), Self::Data(b)) => a == b,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
@@ -222,6 +227,7 @@ impl MediaType {
     #[must_use]
     pub fn meet(&self, other: &Self) -> Option<Self> {
         Some(match (*self, *other) {
+            (Self::Any, known) | (known, Self::Any) => known,
             (Self::Audio { rate: r, channels: c, samples: s }, Self::Audio { rate, channels, samples }) => {
                 Self::Audio {
                     rate: field(r, rate)?,
@@ -249,7 +255,7 @@ impl MediaType {
             Self::Audio { .. } => Some(Medium::Audio),
             Self::Video { .. } => Some(Medium::Video),
             Self::Packets { codec } | Self::Rtp { codec } => codec.map(Codec::medium),
-            Self::Events | Self::Data(_) => None,
+            Self::Events | Self::Data(_) | Self::Any => None,
         }
     }
 
@@ -263,6 +269,7 @@ impl MediaType {
             Self::Rtp { .. } => "an RTP",
             Self::Events => "an event",
             Self::Data(_) => "a data",
+            Self::Any => "an untyped",
         }
     }
 }
@@ -312,6 +319,7 @@ impl fmt::Display for MediaType {
             Self::Rtp { codec: None } => f.write_str("RTP packets"),
             Self::Events => f.write_str("events"),
             Self::Data(name) => write!(f, "data of {name}"),
+            Self::Any => f.write_str("anything"),
         }
     }
 }
@@ -334,6 +342,14 @@ mod tests {
     fn fields_that_differ_do_not_meet() {
         assert_eq!(MediaType::rtp(Codec::Opus).meet(&MediaType::rtp(Codec::Av1)), None);
         assert_eq!(MediaType::AUDIO.meet(&MediaType::VIDEO), None);
+    }
+
+    #[test]
+    fn what_carries_anything_becomes_what_it_meets() {
+        for media in [MediaType::AUDIO, MediaType::rtp(Codec::Opus), MediaType::Events, MediaType::Any] {
+            assert_eq!((MediaType::Any.meet(&media), media.meet(&MediaType::Any)), (Some(media), Some(media)));
+            assert!(MediaType::Any.same_family(&media) && media.same_family(&MediaType::Any));
+        }
     }
 
     #[test]

@@ -87,6 +87,9 @@ pub struct Setup<'a> {
     /// Its own seed: the same graph, seed and name give the same one. The only
     /// randomness a node may use.
     pub seed: u64,
+    /// The seed of the whole run: what a recording says of itself, so that the
+    /// run can be had again. Not for randomness.
+    pub run_seed: u64,
     /// Wakes the node from other threads and other nodes.
     pub waker: NodeWaker,
     /// Whether time is virtual: a node that needs the world outside (sockets,

@@ -100,7 +100,8 @@ pub const fn default_capacity(media: &MediaType) -> usize {
     match media {
         MediaType::Audio { .. } => 16,
         MediaType::Video { .. } => 4,
-        MediaType::Packets { .. } => 32,
+        // Large enough for packets, small enough for pictures.
+        MediaType::Packets { .. } | MediaType::Any => 32,
         MediaType::Rtp { .. } => 512,
         MediaType::Events | MediaType::Data(_) => 64,
     }

@@ -563,6 +563,7 @@ fn build(
         params: &node.params,
         inputs,
         seed: seed_of(seed, &node.name),
+        run_seed: seed,
         waker: waker.clone(),
         virtual_time: clock.is_virtual(),
         shared,

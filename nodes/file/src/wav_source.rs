@@ -309,6 +309,7 @@ mod tests {
             params: &params,
             inputs: &[],
             seed: 1,
+            run_seed: 1,
             waker: sidetone_core::NodeWaker::default(),
             virtual_time: true,
             shared: &Shared::default(),
