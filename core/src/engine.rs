@@ -20,7 +20,7 @@ use crate::lane::{Lane, Message, Notice};
 use crate::media_type::Medium;
 use crate::param::Value;
 use crate::report::{EndToEnd, Report};
-use crate::schedule::Schedule;
+use crate::schedule::{self, Schedule};
 use crate::supervisor::{LaneDriver, Supervisor};
 use crate::timestamp::Timestamp;
 
@@ -135,7 +135,7 @@ impl Engine {
         } else {
             LaneDriver::Threads(Vec::new())
         };
-        let schedule = Schedule::compile(&graph);
+        let schedule = Schedule::compile(&graph, schedule::cores(&options.clock));
         let supervisor = Supervisor::new(graph, schedule, &options, sender, &mut lanes)?;
         let handle = Handle { stop: Arc::default(), sets: set };
         Ok(Self { supervisor, lanes, notices, sets, handle, options })

@@ -39,12 +39,15 @@ mod negotiate;
 mod net;
 pub mod node;
 pub mod param;
+mod placement;
 pub mod pool;
 pub mod port;
 pub mod registry;
 pub mod report;
 pub mod rtp;
 pub mod schedule;
+#[cfg(test)]
+mod schedule_tests;
 mod scope;
 mod splice;
 mod suggest;

@@ -1,22 +1,43 @@
 //! `Schedule`: the compiled form of a graph: lanes, the order inside each,
-//! buffers and their sizes. Compiling is a pure function of the graph.
+//! buffers and their sizes. Compiling is a pure function of the graph and of
+//! how many cores there are.
 //!
 //! Placement: a node with a lane in the graph file runs there; a node whose
 //! kind asks for a lane of its own (it blocks or burns) gets one; the rest share
 //! a lane with those of their kind they are linked to, so that a hop between
-//! them is a call.
+//! them is a call. Beyond the number of cores such lanes are packed together
+//! (`placement.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::graph::{End, Graph, GraphNode, Template};
 use crate::media_type::MediaType;
+pub use crate::placement::Class;
+use crate::placement::{self, Group, gather, groups, topological};
 use crate::registry::Placement;
+
+/// How many cores a run in virtual time counts on: the same on every machine,
+/// so that its runs take the same steps everywhere.
+pub const VIRTUAL_CORES: usize = 4;
+
+/// How many cores a run by `clock` counts on: this machine's, or
+/// [`VIRTUAL_CORES`]. \[control\]
+#[must_use]
+pub fn cores(clock: &Clock) -> usize {
+    if clock.is_virtual() {
+        VIRTUAL_CORES
+    } else {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+}
 
 /// A compiled graph.
 #[derive(Clone, Debug, Default)]
 pub struct Schedule {
-    /// The lanes, in the order of their first nodes.
+    /// The lanes, in the order of their first nodes; after them those on which
+    /// parts of templates alone run.
     pub lanes: Vec<LanePlan>,
     /// The lane of each of the graph's nodes.
     pub lane_of: Vec<usize>,
@@ -26,6 +47,8 @@ pub struct Schedule {
     pub links: Vec<LinkPlan>,
     /// How each of the graph's templates is placed when a member appears.
     pub templates: Vec<TemplatePlan>,
+    /// For each class, the lanes that members of templates take turns on.
+    pub member_lanes: [Vec<usize>; Class::ALL.len()],
 }
 
 /// One thread.
@@ -33,9 +56,12 @@ pub struct Schedule {
 pub struct LanePlan {
     /// The name the graph gives it, or its first node's.
     pub name: Arc<str>,
+    /// Whether the graph names it.
+    pub is_named: bool,
     /// Its nodes, upstream before downstream.
     pub nodes: Vec<usize>,
-    /// Whether all its nodes keep the real-time rules.
+    /// Whether all its nodes keep the real-time rules, those of templates
+    /// included.
     pub real_time: bool,
 }
 
@@ -55,6 +81,9 @@ pub enum TemplateLane {
     Outer(usize),
     /// On one of the template's own lanes.
     Own(usize),
+    /// On one of the lanes that members take turns on:
+    /// [`Schedule::member_lane`].
+    Members(Class),
 }
 
 /// How a template is placed.
@@ -71,14 +100,18 @@ pub struct TemplatePlan {
 }
 
 impl Schedule {
-    /// Compiles a checked graph. \[control\]
+    /// Compiles a checked graph for a machine of `cores` cores; none is read as
+    /// one. \[control\]
     #[must_use]
-    pub fn compile(graph: &Graph) -> Self {
+    pub fn compile(graph: &Graph, cores: usize) -> Self {
+        let cores = cores.max(1);
         let edges: Vec<_> =
             graph.links.iter().filter(|link| !link.is_loop).map(|link| (link.from.0, link.to.0)).collect();
         let order = topological(graph.nodes.len(), &edges);
-        let groups = groups(&graph.nodes, &edges, &order);
-        let (lanes, lane_of) = lanes(&graph.nodes, &groups, &order);
+        let mut groups = groups(&graph.nodes, &edges, &order);
+        placement::pack(&graph.nodes, &mut groups, &order, cores);
+        let (gathered, lane_of) = gather(&groups, &order);
+        let lanes = gathered.into_iter().map(|nodes| LanePlan::of(&graph.nodes, nodes)).collect();
         let links = graph
             .links
             .iter()
@@ -87,9 +120,148 @@ impl Schedule {
                 crosses: lane_of[link.from.0] != lane_of[link.to.0],
             })
             .collect();
-        let templates =
-            graph.templates.iter().map(|template| place_template(template, graph, &lane_of)).collect();
-        Self { lanes, lane_of, order, links, templates }
+        let mut schedule = Self { lanes, lane_of, order, links, ..Self::default() };
+        schedule.templates =
+            graph.templates.iter().map(|template| schedule.place_template(template, graph)).collect();
+        schedule.add_member_lanes(graph, cores);
+        schedule.note_rules(graph);
+        schedule
+    }
+
+    /// The lane on which the parts of a class of the `turn`th member run, those
+    /// that share lanes with other members'. \[any\]
+    #[must_use]
+    pub fn member_lane(&self, class: Class, turn: usize) -> usize {
+        let lanes = &self.member_lanes[class as usize];
+        lanes.get(turn % lanes.len().max(1)).copied().unwrap_or_default()
+    }
+
+    /// The runs of a lane: its nodes in the order in which they are called,
+    /// divided where no link leads on inside the lane. \[control\]
+    #[must_use]
+    pub fn runs(&self, graph: &Graph, lane: usize) -> Vec<Vec<usize>> {
+        placement::runs(&self.lanes[lane].nodes, graph.links.iter().map(|link| (link.from.0, link.to.0)))
+    }
+
+    /// A template's nodes join the lane of the shared nodes they feed outside;
+    /// other shared ones share lanes with other members', and the rest have
+    /// lanes of their own.
+    fn place_template(&mut self, template: &Template, graph: &Graph) -> TemplatePlan {
+        let edges: Vec<_> = template
+            .links
+            .iter()
+            .filter(|link| !link.is_loop)
+            .filter_map(|link| match (link.from, link.to) {
+                (End::Inside { node: from, .. }, End::Inside { node: to, .. }) => Some((from, to)),
+                _ => None,
+            })
+            .collect();
+        let order = topological(template.nodes.len(), &edges);
+        let groups = groups(&template.nodes, &edges, &order);
+
+        let mut joined: BTreeMap<&Group, usize> = BTreeMap::new();
+        for link in &template.links {
+            if let (End::Inside { node, .. }, End::Outside { node: outside, .. }) = (link.from, link.to) {
+                let to = &graph.nodes[outside];
+                let may_join = to.lane.is_none() && to.spec.placement == Placement::Shared;
+                if may_join && matches!(groups[node], Group::Shared(_)) {
+                    joined.entry(&groups[node]).or_insert(self.lane_of[outside]);
+                }
+            }
+        }
+
+        let (gathered, place_of) = gather(&groups, &order);
+        let mut lanes = Vec::new();
+        let places: Vec<TemplateLane> = gathered
+            .into_iter()
+            .map(|nodes| match (&groups[nodes[0]], joined.get(&groups[nodes[0]])) {
+                // A lane that the graph file names is one lane, inside templates too.
+                (Group::Named(name), _) => TemplateLane::Outer(self.named(name)),
+                (_, Some(&outer)) => TemplateLane::Outer(outer),
+                (Group::Own(_), None) => {
+                    lanes.push(LanePlan::of(&template.nodes, nodes));
+                    TemplateLane::Own(lanes.len() - 1)
+                }
+                _ => TemplateLane::Members(Class::of(nodes.iter().map(|&node| &template.nodes[node]))),
+            })
+            .collect();
+        let lane_of: Vec<_> = place_of.into_iter().map(|place| places[place]).collect();
+        let lane = |end: End| match end {
+            End::Inside { node, .. } => lane_of[node],
+            End::Outside { node, .. } => TemplateLane::Outer(self.lane_of[node]),
+            End::Member { .. } => TemplateLane::Outer(self.lane_of[template.hub]),
+        };
+        let links = template
+            .links
+            .iter()
+            .map(|link| LinkPlan {
+                capacity: link.capacity.unwrap_or_else(|| default_capacity(&link.media)),
+                crosses: lane(link.from) != lane(link.to),
+            })
+            .collect();
+        TemplatePlan { lanes, lane_of, order, links }
+    }
+
+    /// The lane that the graph file calls `name`, made if no node of the graph
+    /// itself runs on it.
+    fn named(&mut self, name: &Arc<str>) -> usize {
+        // A lane that goes by its first node's name may bear the same one.
+        let known = self.lanes.iter().position(|lane| lane.is_named && lane.name == *name);
+        known.unwrap_or_else(|| {
+            self.lanes.push(LanePlan { is_named: true, ..LanePlan::empty(Arc::clone(name)) });
+            self.lanes.len() - 1
+        })
+    }
+
+    /// Makes the lanes that members take turns on: as many as there are cores,
+    /// or as there can be members.
+    fn add_member_lanes(&mut self, graph: &Graph, cores: usize) {
+        let mut number = 0;
+        for class in Class::ALL {
+            let uses = |plan: &TemplatePlan| plan.lane_of.contains(&TemplateLane::Members(class));
+            let members = graph.templates.iter().zip(&self.templates).filter(|(_, plan)| uses(plan));
+            let most = members.map(|(template, _)| template.most.unwrap_or(cores)).sum::<usize>();
+            for _ in 0..most.min(cores) {
+                number += 1;
+                self.member_lanes[class as usize].push(self.lanes.len());
+                self.lanes.push(LanePlan::empty(format!("members {number}").into()));
+            }
+        }
+    }
+
+    /// Notes which lanes templates put nodes on that break the real-time rules.
+    fn note_rules(&mut self, graph: &Graph) {
+        for (template, plan) in graph.templates.iter().zip(&self.templates) {
+            let loose = template.nodes.iter().zip(&plan.lane_of).filter(|(node, _)| !node.spec.real_time);
+            for (_, lane) in loose {
+                match *lane {
+                    TemplateLane::Outer(lane) => self.lanes[lane].real_time = false,
+                    TemplateLane::Members(class) => {
+                        for &lane in &self.member_lanes[class as usize] {
+                            self.lanes[lane].real_time = false;
+                        }
+                    }
+                    TemplateLane::Own(_) => {}
+                }
+            }
+        }
+    }
+}
+
+impl LanePlan {
+    /// A lane of `nodes`, which are not none.
+    fn of(graph: &[GraphNode], nodes: Vec<usize>) -> Self {
+        let first = &graph[nodes[0]];
+        Self {
+            name: Arc::clone(first.lane.as_ref().unwrap_or(&first.name)),
+            is_named: first.lane.is_some(),
+            real_time: nodes.iter().all(|&node| graph[node].spec.real_time),
+            nodes,
+        }
+    }
+
+    const fn empty(name: Arc<str>) -> Self {
+        Self { name, is_named: false, nodes: Vec::new(), real_time: true }
     }
 }
 
@@ -116,135 +288,4 @@ pub(crate) const fn pool_slots(media: &MediaType) -> usize {
         MediaType::Video { .. } => 32,
         _ => 2_048,
     }
-}
-
-/// Nodes upstream before downstream; nodes of equal standing, and whatever is
-/// left of loops, in index order.
-fn topological(nodes: usize, edges: &[(usize, usize)]) -> Vec<usize> {
-    let mut indegree = vec![0usize; nodes];
-    edges.iter().for_each(|&(_, to)| indegree[to] += 1);
-    let mut ready: std::collections::BTreeSet<usize> =
-        (0..nodes).filter(|&node| indegree[node] == 0).collect();
-    let mut order = Vec::with_capacity(nodes);
-    while let Some(node) = ready.pop_first() {
-        order.push(node);
-        for &(_, to) in edges.iter().filter(|&&(from, _)| from == node) {
-            indegree[to] -= 1;
-            if indegree[to] == 0 {
-                ready.insert(to);
-            }
-        }
-    }
-    let rest: Vec<_> = (0..nodes).filter(|node| indegree[*node] > 0).collect();
-    order.extend(rest);
-    order
-}
-
-/// What a node runs with: nodes of one group share a lane.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Group {
-    Named(Arc<str>),
-    /// The component of shared nodes whose first, in order, this is; or a node
-    /// on a lane of its own.
-    From(usize),
-}
-
-fn groups(nodes: &[GraphNode], edges: &[(usize, usize)], order: &[usize]) -> Vec<Group> {
-    let shares = |node: usize| nodes[node].lane.is_none() && nodes[node].spec.placement == Placement::Shared;
-    let mut leader: Vec<usize> = (0..nodes.len()).collect();
-    let rank = |node: usize| order.iter().position(|&other| other == node);
-    for &(from, to) in edges.iter().filter(|&&(from, to)| shares(from) && shares(to)) {
-        let (a, b) = (leader[from], leader[to]);
-        let (first, other) = if rank(a) <= rank(b) { (a, b) } else { (b, a) };
-        leader.iter_mut().filter(|lead| **lead == other).for_each(|lead| *lead = first);
-    }
-    (0..nodes.len())
-        .map(|node| match &nodes[node].lane {
-            Some(name) => Group::Named(Arc::clone(name)),
-            None => Group::From(leader[node]),
-        })
-        .collect()
-}
-
-fn lanes(nodes: &[GraphNode], groups: &[Group], order: &[usize]) -> (Vec<LanePlan>, Vec<usize>) {
-    let mut places: BTreeMap<&Group, usize> = BTreeMap::new();
-    let mut lanes: Vec<LanePlan> = Vec::new();
-    let mut lane_of = vec![0; nodes.len()];
-    for &node in order {
-        let lane = *places.entry(&groups[node]).or_insert_with(|| {
-            let name = match &groups[node] {
-                Group::Named(name) => Arc::clone(name),
-                Group::From(_) => Arc::clone(&nodes[node].name),
-            };
-            lanes.push(LanePlan { name, nodes: Vec::new(), real_time: true });
-            lanes.len() - 1
-        });
-        lanes[lane].nodes.push(node);
-        lanes[lane].real_time &= nodes[node].spec.real_time;
-        lane_of[node] = lane;
-    }
-    (lanes, lane_of)
-}
-
-/// A template's nodes join the lane of the shared nodes they feed outside, and
-/// get lanes of their own otherwise.
-fn place_template(template: &Template, graph: &Graph, outer: &[usize]) -> TemplatePlan {
-    let edges: Vec<_> = template
-        .links
-        .iter()
-        .filter(|link| !link.is_loop)
-        .filter_map(|link| match (link.from, link.to) {
-            (End::Inside { node: from, .. }, End::Inside { node: to, .. }) => Some((from, to)),
-            _ => None,
-        })
-        .collect();
-    let order = topological(template.nodes.len(), &edges);
-    let groups = groups(&template.nodes, &edges, &order);
-
-    let mut joined: BTreeMap<&Group, usize> = BTreeMap::new();
-    for link in &template.links {
-        if let (End::Inside { node, .. }, End::Outside { node: outside, .. }) = (link.from, link.to) {
-            let may_join = |node: &GraphNode| node.lane.is_none() && node.spec.placement == Placement::Shared;
-            if may_join(&template.nodes[node]) && may_join(&graph.nodes[outside]) {
-                joined.entry(&groups[node]).or_insert(outer[outside]);
-            }
-        }
-    }
-    for (node, group) in groups.iter().enumerate() {
-        // A lane that the graph file names is one lane, inside templates too.
-        let named = template.nodes[node].lane.as_ref();
-        let same = graph.nodes.iter().position(|other| named.is_some() && other.lane.as_ref() == named);
-        if let Some(other) = same {
-            joined.insert(group, outer[other]);
-        }
-    }
-
-    let (lanes, lane_of) = lanes(&template.nodes, &groups, &order);
-    // Lanes that turned out to be outer ones go; the others close ranks.
-    let mut kept = Vec::new();
-    let mut renumbered = vec![TemplateLane::Own(0); lanes.len()];
-    for (index, lane) in lanes.into_iter().enumerate() {
-        renumbered[index] = match joined.get(&groups[lane.nodes[0]]) {
-            Some(&outer) => TemplateLane::Outer(outer),
-            None => {
-                kept.push(lane);
-                TemplateLane::Own(kept.len() - 1)
-            }
-        };
-    }
-    let lane_of: Vec<_> = lane_of.into_iter().map(|lane| renumbered[lane]).collect();
-    let lane = |end: End| match end {
-        End::Inside { node, .. } => lane_of[node],
-        End::Outside { node, .. } => TemplateLane::Outer(outer[node]),
-        End::Member { .. } => TemplateLane::Outer(outer[template.hub]),
-    };
-    let links = template
-        .links
-        .iter()
-        .map(|link| LinkPlan {
-            capacity: link.capacity.unwrap_or_else(|| default_capacity(&link.media)),
-            crosses: lane(link.from) != lane(link.to),
-        })
-        .collect();
-    TemplatePlan { lanes: kept, lane_of, order, links }
 }

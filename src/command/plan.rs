@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sidetone::{End, Graph, GraphNode, Schedule, schedule::TemplateLane};
+use sidetone::schedule::{TemplateLane, cores};
+use sidetone::{Clock, End, Graph, GraphNode, Schedule};
 
 use super::{FINE, load, say, setting};
 use crate::table::{Align, table};
@@ -23,6 +24,9 @@ pub(super) struct Plan {
     /// Give a parameter of the graph, or of a node (cam.fps=15)
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
+    /// Plan for a machine of so many cores, instead of this one
+    #[arg(long, value_name = "N")]
+    cores: Option<usize>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -46,7 +50,7 @@ impl Plan {
             Ok(graph) => graph,
             Err(code) => return code,
         };
-        let schedule = Schedule::compile(&graph);
+        let schedule = Schedule::compile(&graph, self.cores.unwrap_or_else(|| cores(&Clock::real())));
         say(&if self.json { as_json(&graph, &schedule) } else { as_text(&graph, &schedule) });
         FINE
     }
@@ -150,9 +154,14 @@ fn lanes(graph: &Graph, schedule: &Schedule) -> Vec<(String, Vec<String>, bool)>
             lanes.push((format!("{}[]/{}", template.name, lane.name), nodes, lane.real_time));
         }
         for &node in &plan.order {
-            if let TemplateLane::Outer(outer) = plan.lane_of[node] {
-                lanes[outer].1.push(name(node));
-                lanes[outer].2 &= template.nodes[node].spec.real_time;
+            match plan.lane_of[node] {
+                TemplateLane::Outer(outer) => lanes[outer].1.push(name(node)),
+                TemplateLane::Members(class) => {
+                    for &lane in &schedule.member_lanes[class as usize] {
+                        lanes[lane].1.push(name(node));
+                    }
+                }
+                TemplateLane::Own(_) => {}
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::event::Key;
 use crate::graph::{End, TemplateLink};
 use crate::lane::Message;
 use crate::ledger::NodeId;
-use crate::schedule::TemplateLane;
+use crate::schedule::{Class, TemplateLane};
 use crate::waker::NodeWaker;
 
 use super::{Instance, LaneDriver, Supervisor, Wanted, build, new_lane, node_id, post};
@@ -55,9 +55,11 @@ impl Supervisor {
             self.lanes.push(entry);
             idle.push(lane);
         }
+        let members = Class::ALL.map(|class| self.schedule.member_lane(class, self.instances.len()));
         let lane_of = |node: usize| match plan.lane_of[node] {
             TemplateLane::Outer(lane) => lane,
             TemplateLane::Own(lane) => first_lane + lane,
+            TemplateLane::Members(class) => members[class as usize],
         };
 
         let mut edits = self.edits();

@@ -30,7 +30,7 @@ pub(crate) const GRAPH_FILE: Target = Target {
         let options = LoadOptions { overrides: &[], env: &|name| Some(name.to_lowercase()), read: &read };
         match Graph::load(Path::new("graph.toml"), &REGISTRY, &options) {
             Ok((graph, warnings)) => {
-                let _ = (warnings.to_string(), Schedule::compile(&graph));
+                let _ = (warnings.to_string(), Schedule::compile(&graph, 2));
                 let _ = (draw::svg(&graph), draw::dot(&graph), draw::mermaid(&graph));
                 for template in &graph.templates {
                     // A peer chooses its name.
