@@ -1,6 +1,8 @@
 //! The `sidetone` command: one file per subcommand in `command/`.
 
 mod command;
+mod measure;
+mod statistics;
 mod table;
 
 use std::process::ExitCode;

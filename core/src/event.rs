@@ -83,6 +83,8 @@ pub enum EventKind {
         /// 0 to 100.
         level: u8,
     },
+    /// What a node has measured of the media so far.
+    Figure(Figure),
     /// A key frame was asked for, by this node or through it.
     KeyFrameRequested,
     /// The node failed; what the graph's policy made of it follows.
@@ -112,6 +114,19 @@ pub enum EventKind {
     Notice(Arc<str>),
 }
 
+/// Something that a node measures of the media that passes it. Each figure is
+/// over all that has passed so far, so the last one told of a name stands in the
+/// report.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// What it is called in reports: "psnr".
+    pub name: &'static str,
+    /// Its unit as people write it: "dB"; empty where it has none.
+    pub unit: &'static str,
+    /// How much it is.
+    pub value: f64,
+}
+
 /// A message from a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -131,6 +146,7 @@ impl fmt::Display for EventKind {
             Self::StreamAdded { name, medium, .. } => write!(f, "{name} sends {medium}"),
             Self::StreamRemoved { name, medium, .. } => write!(f, "{name} sends no more {medium}"),
             Self::Level { level } => write!(f, "level {level}"),
+            Self::Figure(Figure { name, unit, value }) => write!(f, "{name} {value:.2} {unit}"),
             Self::KeyFrameRequested => f.write_str("key frame requested"),
             Self::Fault { fault, action } => write!(f, "fault: {fault}; {action}"),
             Self::OverBudget { p95_ms, budget_ms, stage, stage_ms } => write!(

@@ -62,7 +62,7 @@ pub use context::Context;
 pub use control::{Control, Through};
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Place, Severity, Sources};
 pub use engine::{Engine, Handle, Options, Progress, Update};
-pub use event::{Event, EventKind, Key, LeaveReason};
+pub use event::{Event, EventKind, Figure, Key, LeaveReason};
 pub use fault::{Fault, FaultKind, NodeError};
 pub use frame::{AudioFormat, Flags, Format, Frame, Header, Plane, PlaneMut, VideoFormat};
 pub use graph::{

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::event::Figure;
 use crate::histogram::{Histogram, Summary};
 use crate::ledger::{DropReason, NodeLedger, Step};
 use crate::link::Overflow;
@@ -27,6 +28,8 @@ pub struct Report {
     pub stages: Vec<Stage>,
     /// Every link.
     pub links: Vec<LinkReport>,
+    /// What nodes measured of the media, in the order of nodes and names.
+    pub figures: Vec<FigureReport>,
     /// What failed.
     pub faults: Vec<FaultReport>,
     /// When the budget was not kept.
@@ -116,6 +119,16 @@ pub struct LinkReport {
     pub capacity: usize,
     /// What happens to those for which there is no room.
     pub overflow: &'static str,
+}
+
+/// What a node measured of the media that passed it, over the whole run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FigureReport {
+    /// The node.
+    pub node: String,
+    /// Name, unit and value.
+    #[serde(flatten)]
+    pub figure: Figure,
 }
 
 /// A time at which the budget was not kept.

@@ -5,7 +5,7 @@
 mod account;
 mod templates;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -19,7 +19,7 @@ use crate::context::Wiring;
 use crate::control::{Control, Through};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::engine::{Options, Set, Update};
-use crate::event::{Event, EventKind, Key};
+use crate::event::{Event, EventKind, Figure, Key};
 use crate::fault::NodeError;
 use crate::frame::FramePool;
 use crate::graph::{Graph, GraphNode};
@@ -139,6 +139,8 @@ pub(crate) struct Supervisor {
     instances: Vec<Instance>,
     faults: Vec<FaultReport>,
     breaches: Vec<Breach>,
+    /// What nodes measured: the last of each node and name.
+    figures: BTreeMap<(NodeId, &'static str), Figure>,
     /// When the budget was last looked at, and what each sink showed then.
     looked: Timestamp,
     looks: HashMap<usize, (Histogram, Vec<Step>)>,
@@ -213,6 +215,7 @@ impl Supervisor {
             instances: Vec::new(),
             faults: Vec::new(),
             breaches: Vec::new(),
+            figures: BTreeMap::new(),
             looked: Timestamp::ZERO,
             looks: HashMap::new(),
             over_budget: HashSet::new(),
@@ -366,6 +369,9 @@ impl Supervisor {
                 for why in self.appear(event.node, group, *key, member, drivers) {
                     observe(Update::Event { at, node: &name, kind: &EventKind::Notice(why.into()) });
                 }
+            }
+            EventKind::Figure(figure) => {
+                self.figures.insert((event.node, figure.name), *figure);
             }
             EventKind::Vanished { key, .. } => {
                 self.vanish(event.node, Some(*key));

@@ -1,5 +1,6 @@
 //! The subcommands, and what they share.
 
+mod bench;
 mod check;
 mod completions;
 mod draw;
@@ -44,6 +45,7 @@ enum Command {
     Plan(plan::Plan),
     Nodes(nodes::Nodes),
     Draw(draw::Draw),
+    Bench(bench::Bench),
     Completions(completions::Completions),
 }
 
@@ -55,6 +57,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Plan(plan) => plan.run(),
         Command::Nodes(nodes) => nodes.run(),
         Command::Draw(draw) => draw.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Completions(completions) => completions.run(),
     };
     ExitCode::from(code)

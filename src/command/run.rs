@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory};
-use sidetone::report::{Path, Report};
+use sidetone::report::{FigureReport, Path, Report};
 use sidetone::{Clock, Engine, EventKind, Graph, LoadOptions, Medium, Options, Progress, Update, registry};
 
 use super::{FAILED, FINE, WRONG, complain, load, note, say, setting};
@@ -47,7 +47,7 @@ pub(super) struct Run {
     help: bool,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| "give a number of seconds, such as 10 or 2.5".to_owned())?;
     Duration::try_from_secs_f64(number).map_err(|_| "give a number of seconds above zero".to_owned())
 }
@@ -171,9 +171,11 @@ impl LiveLine {
                 let event = serde_json::json!({ "at": at, "node": node, "event": kind });
                 note(&format!("{event}\n"));
             }
-            // Levels come five times a second for every speaker, and the end of
-            // a node is no news; faults are told at the end, and here.
-            Update::Event { kind: EventKind::Level { .. } | EventKind::Ended, .. } => {}
+            // Levels come five times a second for every speaker, figures stand in
+            // the report, and the end of a node is no news; faults are told at the end, and here.
+            Update::Event {
+                kind: EventKind::Level { .. } | EventKind::Figure(_) | EventKind::Ended, ..
+            } => {}
             Update::Event { at, node, kind } if !self.quiet => {
                 self.clear();
                 note(&format!("{at:8.3} s  {node}: {kind}\n"));
@@ -261,6 +263,18 @@ fn as_text(report: &Report) -> String {
             ("POLICY", Align::Left),
         ];
         text.push_str(&format!("\n{}", table(&head, &dropping)));
+    }
+    if !report.figures.is_empty() {
+        let rows: Vec<_> = report
+            .figures
+            .iter()
+            .map(|FigureReport { node, figure }| {
+                vec![node.clone(), figure.name.into(), format!("{:.2}", figure.value), figure.unit.into()]
+            })
+            .collect();
+        let head =
+            [("MEASURED BY", Align::Left), ("WHAT", Align::Left), ("VALUE", Align::Right), ("", Align::Left)];
+        text.push_str(&format!("\n{}", table(&head, &rows)));
     }
     for path in &report.paths {
         text.push_str(&format!("\n{}", where_time_went(path)));

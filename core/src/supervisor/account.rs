@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::engine::{Progress, Update};
-use crate::event::EventKind;
+use crate::event::{EventKind, Figure};
 use crate::histogram::{Histogram, millis};
 use crate::ledger::{NodeId, Step};
-use crate::report::{Breach, EndToEnd, LinkReport, Path, Report, Stage};
+use crate::report::{Breach, EndToEnd, FigureReport, LinkReport, Path, Report, Stage};
 use crate::timestamp::Timestamp;
 
 use super::{Supervisor, node_id};
@@ -139,6 +139,12 @@ impl Supervisor {
         }
     }
 
+    fn figure(&self, node: NodeId, figure: Figure) -> FigureReport {
+        let node =
+            self.nodes.get(node.0 as usize).map_or_else(String::new, |entry| entry.node.name.to_string());
+        FigureReport { node, figure }
+    }
+
     pub(crate) fn report(&self) -> Report {
         let name = |step: &Step| {
             self.nodes.get(step.node.0 as usize).map_or_else(String::new, |entry| entry.node.name.to_string())
@@ -168,6 +174,7 @@ impl Supervisor {
                 .map(|link| LinkReport::of(&link.from, &link.to, link.capacity, link.overflow, &link.ledger))
                 .collect(),
             lost_events: self.lanes.iter().map(|lane| lane.ledger.lost_notices.get()).sum(),
+            figures: self.figures.iter().map(|((node, _), figure)| self.figure(*node, *figure)).collect(),
             breaches: self.breaches.clone(),
             faults: self.faults.clone(),
             undrained: self
