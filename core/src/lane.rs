@@ -116,6 +116,8 @@ pub(crate) enum Notice {
     Event(Event),
     /// What a change left over, to be dropped off the lane.
     Left(Box<dyn Send>),
+    /// A cell that was removed.
+    Gone(Box<Cell>),
 }
 
 /// What a lane has done, for its watcher.
@@ -381,7 +383,7 @@ impl Lane {
                 );
             }
             if let Some(cell) = self.cells[place].take() {
-                self.notify(Notice::Left(cell));
+                self.notify(Notice::Gone(cell));
             }
         }
         let cells = &self.cells;

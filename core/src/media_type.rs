@@ -347,7 +347,10 @@ mod tests {
     #[test]
     fn what_carries_anything_becomes_what_it_meets() {
         for media in [MediaType::AUDIO, MediaType::rtp(Codec::Opus), MediaType::Events, MediaType::Any] {
-            assert_eq!((MediaType::Any.meet(&media), media.meet(&MediaType::Any)), (Some(media), Some(media)));
+            assert_eq!(
+                (MediaType::Any.meet(&media), media.meet(&MediaType::Any)),
+                (Some(media), Some(media))
+            );
             assert!(MediaType::Any.same_family(&media) && media.same_family(&MediaType::Any));
         }
     }

@@ -36,6 +36,8 @@ pub struct Report {
     pub breaches: Vec<Breach>,
     /// Nodes that had to be cut off while they still held something.
     pub undrained: Vec<String>,
+    /// Nodes that are long gone and of which nothing is told here.
+    pub forgotten: u64,
     /// Events that found no room on their way here.
     pub lost_events: u64,
 }

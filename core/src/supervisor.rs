@@ -3,6 +3,7 @@
 //! nodes anew, and keeps the ledgers of all that ever ran.
 
 mod account;
+mod retired;
 mod templates;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -25,15 +26,18 @@ use crate::frame::FramePool;
 use crate::graph::{Graph, GraphNode};
 use crate::histogram::Histogram;
 use crate::lane::{Edit, Lane, LaneLedger, Mailbox, Message, Notice};
-use crate::ledger::{LinkLedger, NodeId, NodeLedger, Step, TrailRecord, trail_pool};
+use crate::ledger::{NodeId, NodeLedger, Step, TrailRecord, trail_pool};
 use crate::link::{self, Inlet, LinkId, Outlet, Overflow, Receiver, Source};
 use crate::media_type::MediaType;
 use crate::node::{Node, Setup, Shared};
+use crate::param::Value;
 use crate::pool::Pool;
 use crate::report::{Breach, FaultReport};
 use crate::schedule::{Schedule, pool_slots};
 use crate::timestamp::Timestamp;
 use crate::waker::NodeWaker;
+
+use retired::{LinkAccount, NodeAccount, Retired};
 
 /// Frames under way that the ledger follows at once.
 const TRAILS: usize = 4_096;
@@ -48,6 +52,9 @@ pub(crate) enum LaneDriver {
 
 impl LaneDriver {
     fn add(&mut self, name: &str, lane: Lane) -> Result<(), std::io::Error> {
+        if let Self::Threads(threads) = self {
+            threads.retain(|thread| !thread.is_finished());
+        }
         match self {
             Self::InTurn(lanes) => lanes.push(lane),
             Self::Threads(threads) => {
@@ -78,6 +85,8 @@ struct LaneEntry {
     mailbox: Mailbox,
     ledger: Arc<LaneLedger>,
     seen_turns: u64,
+    /// Whether it was told to end.
+    ending: bool,
 }
 
 struct NodeEntry {
@@ -86,7 +95,8 @@ struct NodeEntry {
     ledger: Arc<NodeLedger>,
     waker: NodeWaker,
     ended: bool,
-    removed: bool,
+    /// Whether it is on its way out: it drains, and is then removed.
+    leaving: bool,
     /// Builds in a row that failed.
     failed_builds: u32,
     /// Calls seen when the node was last looked at, and since when no more.
@@ -94,12 +104,24 @@ struct NodeEntry {
     stalled: bool,
 }
 
-struct LinkEntry {
-    from: String,
-    to: String,
-    capacity: usize,
-    overflow: Overflow,
-    ledger: Arc<LinkLedger>,
+/// The numbers that are given out next.
+#[derive(Default)]
+struct Next {
+    lane: usize,
+    node: u32,
+    link: u32,
+    /// Which of the lanes that members share is the next one's.
+    turn: usize,
+}
+
+/// Changes under way to lanes, by lane.
+#[derive(Default)]
+struct Edits(BTreeMap<usize, Edit>);
+
+impl Edits {
+    fn to(&mut self, lane: usize) -> &mut Edit {
+        self.0.entry(lane).or_default()
+    }
 }
 
 /// The parts made for one member of a group.
@@ -112,8 +134,10 @@ struct Instance {
     leaving: Vec<(NodeId, usize, LinkId)>,
     /// Links from the member and from nodes around it: the sending node.
     entering: Vec<(NodeId, LinkId)>,
+    /// Whether the member is gone, and what was made for it drains.
+    gone: bool,
     /// Its lanes of its own.
-    lanes: std::ops::Range<usize>,
+    lanes: Vec<usize>,
 }
 
 /// A link to be made: sender, receiver, and how.
@@ -133,9 +157,17 @@ pub(crate) struct Supervisor {
     shared: Shared,
     trails: Arc<Pool<TrailRecord>>,
     notices: Sender<Notice>,
-    lanes: Vec<LaneEntry>,
-    nodes: Vec<NodeEntry>,
-    links: Vec<LinkEntry>,
+    lanes: BTreeMap<usize, LaneEntry>,
+    nodes: BTreeMap<NodeId, NodeEntry>,
+    links: BTreeMap<LinkId, LinkAccount>,
+    /// Which node each of the graph's own is.
+    ids: Vec<NodeId>,
+    /// Which lane each of the schedule's is.
+    lane_ids: Vec<usize>,
+    /// What is given out next: lanes, nodes and links have numbers of their own
+    /// that are not used again.
+    next: Next,
+    retired: Retired,
     instances: Vec<Instance>,
     faults: Vec<FaultReport>,
     breaches: Vec<Breach>,
@@ -143,8 +175,8 @@ pub(crate) struct Supervisor {
     figures: BTreeMap<(NodeId, &'static str), Figure>,
     /// When the budget was last looked at, and what each sink showed then.
     looked: Timestamp,
-    looks: HashMap<usize, (Histogram, Vec<Step>)>,
-    over_budget: HashSet<usize>,
+    looks: HashMap<NodeId, (Histogram, Vec<Step>)>,
+    over_budget: HashSet<NodeId>,
     restarts: VecDeque<(Timestamp, NodeId)>,
     started: Timestamp,
     stopped: Option<Timestamp>,
@@ -170,18 +202,18 @@ impl Supervisor {
     ) -> Result<Self, Diagnostics> {
         let clock = options.clock.clone();
         let shared = Shared::default();
-        let mut lanes = Vec::new();
+        let mut lanes = BTreeMap::new();
         let mut idle = Vec::new();
-        for plan in &schedule.lanes {
+        for (number, plan) in schedule.lanes.iter().enumerate() {
             let (entry, lane) = new_lane(Arc::clone(&plan.name), &clock, &notices);
-            lanes.push(entry);
+            lanes.insert(number, entry);
             idle.push(lane);
         }
 
         let mut failures = Vec::new();
         let mut made: Vec<Option<(Box<dyn Node>, NodeWaker)>> = graph.nodes.iter().map(|_| None).collect();
         for &index in &schedule.order {
-            let waker = NodeWaker::new(Arc::clone(lanes[schedule.lane_of[index]].mailbox.waker()));
+            let waker = NodeWaker::new(Arc::clone(lanes[&schedule.lane_of[index]].mailbox.waker()));
             let node = &graph.nodes[index];
             match build(node, &waker, options.seed, &clock, &shared) {
                 Ok(made_node) => {
@@ -209,9 +241,13 @@ impl Supervisor {
             shared,
             trails: Arc::new(trail_pool(TRAILS)),
             notices,
+            next: Next { lane: lanes.len(), ..Next::default() },
             lanes,
-            nodes: Vec::new(),
-            links: Vec::new(),
+            nodes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            ids: Vec::new(),
+            lane_ids: (0..schedule.lanes.len()).collect(),
+            retired: Retired::default(),
             instances: Vec::new(),
             faults: Vec::new(),
             breaches: Vec::new(),
@@ -227,7 +263,7 @@ impl Supervisor {
             graph,
             schedule,
         };
-        let mut edits = supervisor.edits();
+        let mut edits = Edits::default();
         for (index, made) in made.into_iter().enumerate() {
             let Some((node, waker)) = made else { continue };
             let rank = supervisor.schedule.order.iter().position(|&other| other == index).unwrap_or(0);
@@ -236,12 +272,13 @@ impl Supervisor {
             let mut cell = supervisor.cell(entry, lane, node, waker, (rank as u64 + 1) << 16);
             cell.expected = supervisor.templates_feeding(index).count();
             cell.fed = cell.expected > 0;
-            edits[lane].add.push(cell);
+            supervisor.ids.push(cell.id);
+            edits.to(lane).add.push(cell);
         }
         for (link, plan) in supervisor.graph.links.clone().iter().zip(supervisor.schedule.links.clone()) {
             let wanted = Wanted {
-                from: (node_id(link.from.0), Through { port: link.from.1, key: None }),
-                to: (node_id(link.to.0), link.to.1),
+                from: (supervisor.ids[link.from.0], Through { port: link.from.1, key: None }),
+                to: (supervisor.ids[link.to.0], link.to.1),
                 capacity: plan.capacity,
                 overflow: link.overflow,
                 is_loop: link.is_loop,
@@ -249,7 +286,7 @@ impl Supervisor {
             supervisor.link(&wanted, &mut edits);
         }
         supervisor.post_edits(edits);
-        for (entry, lane) in supervisor.lanes.iter().zip(idle) {
+        for (entry, lane) in supervisor.lanes.values().zip(idle) {
             if let Err(error) = drivers.add(&entry.name, lane) {
                 let diagnostic =
                     Diagnostic::error(format!("cannot start the thread of lane {}: {error}", entry.name));
@@ -263,7 +300,7 @@ impl Supervisor {
         self.started = now;
         self.looked = now;
         self.ended = now;
-        self.nodes.iter_mut().for_each(|entry| entry.still.1 = now);
+        self.nodes.values_mut().for_each(|entry| entry.still.1 = now);
         self.post_all(|| Message::Start);
     }
 
@@ -286,7 +323,7 @@ impl Supervisor {
         self.stopped.get_or_insert(now);
         self.closed = true;
         let busy =
-            self.nodes.iter().filter(|entry| !entry.ended).max_by_key(|entry| entry.ledger.calls.get());
+            self.nodes.values().filter(|entry| !entry.ended).max_by_key(|entry| entry.ledger.calls.get());
         let name = busy.map_or("", |entry| &entry.node.name);
         let why = "time does not pass: this node is called again and again at one instant; pace its source by \
                    the clock";
@@ -298,7 +335,7 @@ impl Supervisor {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.closed || self.nodes.iter().all(|entry| entry.ended || entry.removed)
+        self.closed || self.nodes.values().all(|entry| entry.ended)
     }
 
     pub(crate) fn is_overdue(&self, now: Timestamp, drain: Duration) -> bool {
@@ -314,35 +351,43 @@ impl Supervisor {
     }
 
     pub(crate) fn post_all(&self, message: impl Fn() -> Message) {
-        for lane in &self.lanes {
+        for lane in self.lanes.values() {
             post(&lane.mailbox, message());
         }
     }
 
     /// Gives a live parameter a new value.
     pub(crate) fn set(&mut self, set: &Set, observe: &mut dyn FnMut(Update<'_>)) {
-        let found = self.nodes.iter().position(|entry| !entry.removed && *entry.node.name == *set.node);
-        let checked = found.ok_or_else(|| format!("there is no node {}", set.node)).and_then(|index| {
-            let spec = self.nodes[index].node.spec;
-            let param = spec
-                .param(&set.param)
-                .ok_or_else(|| format!("{} has no parameter {}", spec.kind, set.param))?;
-            if !param.live {
-                return Err(format!("{} of {} cannot change while running", param.name, spec.kind));
-            }
-            Ok((index, param.name, param.accept(&set.value).map_err(|why| format!("{} {why}", param.name))?))
-        });
+        let found = self.nodes.iter().find(|(_, entry)| !entry.leaving && *entry.node.name == *set.node);
+        let checked =
+            found.ok_or_else(|| format!("there is no node {}", set.node)).and_then(|(id, entry)| {
+                let spec = entry.node.spec;
+                let param = spec
+                    .param(&set.param)
+                    .ok_or_else(|| format!("{} has no parameter {}", spec.kind, set.param))?;
+                if !param.live {
+                    return Err(format!("{} of {} cannot change while running", param.name, spec.kind));
+                }
+                Ok((
+                    *id,
+                    param.name,
+                    param.accept(&set.value).map_err(|why| format!("{} {why}", param.name))?,
+                ))
+            });
         match checked {
-            Ok((index, param, value)) => {
-                let control = Control::Set { param, value };
-                let message = Message::Control { node: node_id(index), control, through: None };
-                post(&self.lanes[self.nodes[index].lane].mailbox, message);
-            }
+            Ok((id, param, value)) => self.send_set(id, param, value),
             Err(why) => {
                 let kind = EventKind::Notice(why.into());
                 observe(Update::Event { at: self.seconds(self.clock.now()), node: &set.node, kind: &kind });
             }
         }
+    }
+
+    fn send_set(&mut self, id: NodeId, param: &'static str, value: Value) {
+        let Some(entry) = self.nodes.get_mut(&id) else { return };
+        entry.node.params.set(param, value.clone());
+        let control = Control::Set { param, value };
+        post(&self.lanes[&entry.lane].mailbox, Message::Control { node: id, control, through: None });
     }
 
     /// Deals with what a lane says.
@@ -355,12 +400,12 @@ impl Supervisor {
         match notice {
             Notice::Event(event) => self.heed_event(&event, drivers, observe),
             Notice::Left(left) => drop(left),
+            Notice::Gone(cell) => self.retire(cell),
         }
     }
 
     fn heed_event(&mut self, event: &Event, drivers: &mut LaneDriver, observe: &mut dyn FnMut(Update<'_>)) {
-        let index = event.node.0 as usize;
-        let Some(entry) = self.nodes.get(index) else { return };
+        let Some(entry) = self.nodes.get(&event.node) else { return };
         let name = Arc::clone(&entry.node.name);
         let at = self.seconds(event.at);
         observe(Update::Event { at, node: &name, kind: &event.kind });
@@ -377,10 +422,10 @@ impl Supervisor {
                 self.vanish(event.node, Some(*key));
             }
             EventKind::Ended => {
-                self.nodes[index].ended = true;
+                self.nodes.entry(event.node).and_modify(|entry| entry.ended = true);
                 self.ended = self.ended.max(event.at);
                 for template in 0..self.graph.templates.len() {
-                    if self.graph.templates[template].hub == index {
+                    if self.ids[self.graph.templates[template].hub] == event.node {
                         self.unexpect(template);
                     }
                 }
@@ -419,21 +464,18 @@ impl Supervisor {
         {
             self.restarts.pop_front();
             any = true;
-            let entry = &mut self.nodes[id.0 as usize];
-            if entry.ended {
-                continue;
-            }
+            let Some(entry) = self.nodes.get_mut(&id).filter(|entry| !entry.ended) else { continue };
             let built = build(&entry.node, &entry.waker, self.seed, &self.clock, &self.shared);
             entry.failed_builds = if built.is_ok() { 0 } else { entry.failed_builds + 1 };
-            let entry = &self.nodes[id.0 as usize];
-            let mailbox = &self.lanes[entry.lane].mailbox;
+            let mailbox = &self.lanes[&entry.lane].mailbox;
             match built {
                 Ok(with) => post(mailbox, Message::Replace { node: id, with }),
-                Err(error) if entry.failed_builds >= 5 || self.is_stopping() => {
+                Err(error) if entry.failed_builds >= 5 || self.stopped.is_some() => {
                     let why = format!("cannot be made anew: {error}; the node stops");
                     let kind = EventKind::Notice(why.into());
-                    observe(Update::Event { at: self.seconds(now), node: &entry.node.name, kind: &kind });
                     post(mailbox, Message::GiveUp { node: id });
+                    let name = Arc::clone(&entry.node.name);
+                    observe(Update::Event { at: self.seconds(now), node: &name, kind: &kind });
                 }
                 Err(_) => self.restarts.push_back((now + RESTART, id)),
             }
@@ -441,16 +483,17 @@ impl Supervisor {
         any
     }
 
-    fn edits(&self) -> Vec<Edit> {
-        self.lanes.iter().map(|_| Edit::default()).collect()
-    }
-
-    fn post_edits(&self, edits: Vec<Edit>) {
-        for (lane, edit) in self.lanes.iter().zip(edits) {
-            if !edit.is_empty() {
+    fn post_edits(&self, edits: Edits) {
+        for (lane, edit) in edits.0 {
+            if let Some(lane) = self.lanes.get(&lane).filter(|_| !edit.is_empty()) {
                 post(&lane.mailbox, Message::Edit(Box::new(edit)));
             }
         }
+    }
+
+    /// The edit of the lane that a node runs on.
+    fn edit_of<'a>(&self, node: NodeId, edits: &'a mut Edits) -> &'a mut Edit {
+        edits.to(self.nodes.get(&node).map_or(usize::MAX, |entry| entry.lane))
     }
 
     fn cell(
@@ -461,51 +504,57 @@ impl Supervisor {
         waker: NodeWaker,
         rank: u64,
     ) -> Box<Cell> {
-        let id = node_id(self.nodes.len());
         let mut wiring = Wiring::new(node.spec.outputs.len(), 0, Arc::clone(&self.trails));
+        let id = if let Some(before) = self.retired.take_node(&node.name, node.spec) {
+            wiring.ledger = before.ledger;
+            before.id
+        } else {
+            self.next.node += 1;
+            NodeId(self.next.node - 1)
+        };
         wiring.pools =
             node.outputs.iter().map(|media| FramePool::for_output(media, pool_slots(media))).collect();
         let ledger = Arc::clone(&wiring.ledger);
         let mut cell = Cell::new(id, node.spec, made, wiring, waker.clone(), node.on_fault);
         cell.rank = rank;
-        self.nodes.push(NodeEntry {
+        let entry = NodeEntry {
             node,
             lane,
             ledger,
             waker,
             ended: false,
-            removed: false,
+            leaving: false,
             failed_builds: 0,
             still: (0, self.clock.now()),
             stalled: false,
-        });
+        };
+        self.nodes.insert(id, entry);
         Box::new(cell)
     }
 
-    /// The id of the next link to be made.
-    fn next_link(&self) -> LinkId {
-        LinkId(u32::try_from(self.links.len()).unwrap_or(u32::MAX))
-    }
-
     /// Makes both ends of a link and enters them in the edits of their lanes.
-    fn link(&mut self, wanted: &Wanted, edits: &mut [Edit]) {
-        let link = self.next_link();
+    fn link(&mut self, wanted: &Wanted, edits: &mut Edits) -> LinkId {
+        let link = LinkId(self.next.link);
+        self.next.link += 1;
         let (from, through) = wanted.from;
         let (to, port) = wanted.to;
-        let (sending, receiving) = (&self.nodes[from.0 as usize], &self.nodes[to.0 as usize]);
-        let ledger: Arc<LinkLedger> = Arc::default();
-        self.links.push(LinkEntry {
-            from: format!("{}.{}", sending.node.name, sending.node.spec.outputs[through.port].name),
-            to: format!("{}.{}", receiving.node.name, receiving.node.spec.inputs[port].name),
+        let (sending, receiving) = (&self.nodes[&from], &self.nodes[&to]);
+        let from_name = format!("{}.{}", sending.node.name, sending.node.spec.outputs[through.port].name);
+        let to_name = format!("{}.{}", receiving.node.name, receiving.node.spec.inputs[port].name);
+        let ledger = self.retired.take_link(&from_name, &to_name).unwrap_or_default();
+        let account = LinkAccount {
+            from: from_name,
+            to: to_name,
             capacity: wanted.capacity,
             overflow: wanted.overflow,
             ledger: Arc::clone(&ledger),
-        });
+        };
+        self.links.insert(link, account);
         let (sender, receiver) = if sending.lane == receiving.lane {
             let queue = VecDeque::with_capacity(wanted.capacity + 1);
             (link::Sender::Local { node: to, cell: 0 }, Receiver::Local(queue))
         } else {
-            let waker = |lane: usize| Arc::clone(self.lanes[lane].mailbox.waker());
+            let waker = |lane: usize| Arc::clone(self.lanes[&lane].mailbox.waker());
             link::crossing(wanted.capacity, wanted.overflow, waker(sending.lane), waker(receiving.lane))
         };
         let outlet = Outlet {
@@ -519,7 +568,7 @@ impl Supervisor {
             closing: false,
             ledger,
         };
-        let source = Source { lane: self.lanes[sending.lane].mailbox.clone(), node: from, through };
+        let source = Source { lane: self.lanes[&sending.lane].mailbox.clone(), node: from, through };
         let inlet = Inlet {
             port,
             link,
@@ -531,8 +580,50 @@ impl Supervisor {
             offered: 0,
             source: Some(source),
         };
-        edits[sending.lane].outlets.push((from, outlet));
-        edits[receiving.lane].inlets.push((to, inlet));
+        edits.to(sending.lane).outlets.push((from, outlet));
+        edits.to(receiving.lane).inlets.push((to, inlet));
+        link
+    }
+
+    /// Keeps of a node that is gone what the report tells, and lets its lane go
+    /// if it was the last there.
+    fn retire(&mut self, cell: Box<Cell>) {
+        for inlet in &cell.wiring.inlets {
+            self.retire_link(inlet.link);
+        }
+        let Some(entry) = self.nodes.remove(&cell.id) else { return };
+        let lane = self.lanes.get(&entry.lane).map_or("".into(), |lane| Arc::clone(&lane.name));
+        let NodeEntry { node, ledger, .. } = entry;
+        self.looks.remove(&cell.id);
+        let account = NodeAccount { id: cell.id, name: node.name, spec: node.spec, lane, ledger };
+        if let Some(forgotten) = self.retired.node(account) {
+            self.figures.retain(|(node, _), _| *node != forgotten);
+        }
+        self.let_lane_go(entry.lane);
+    }
+
+    /// Ends a lane whose nodes are removed.
+    fn end_lane(&mut self, number: usize) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        post(&lane.mailbox, Message::Quit);
+        lane.ending = true;
+        self.let_lane_go(number);
+    }
+
+    /// Forgets a lane that ends, once its last node is gone.
+    fn let_lane_go(&mut self, number: usize) {
+        let is_empty = self.nodes.values().all(|entry| entry.lane != number);
+        if self.lanes.get(&number).is_some_and(|lane| lane.ending && is_empty)
+            && let Some(lane) = self.lanes.remove(&number)
+        {
+            self.retired.lost_events += lane.ledger.lost_notices.get();
+        }
+    }
+
+    fn retire_link(&mut self, link: LinkId) {
+        if let Some(account) = self.links.remove(&link) {
+            self.retired.link(account);
+        }
     }
 
     fn seconds(&self, at: Timestamp) -> f64 {
@@ -540,13 +631,9 @@ impl Supervisor {
     }
 }
 
-fn node_id(index: usize) -> NodeId {
-    NodeId(u32::try_from(index).unwrap_or(u32::MAX))
-}
-
 fn new_lane(name: Arc<str>, clock: &Clock, notices: &Sender<Notice>) -> (LaneEntry, Lane) {
     let lane = Lane::new(clock.clone(), notices.clone());
-    (LaneEntry { name, mailbox: lane.mailbox(), ledger: lane.ledger(), seen_turns: 0 }, lane)
+    (LaneEntry { name, mailbox: lane.mailbox(), ledger: lane.ledger(), seen_turns: 0, ending: false }, lane)
 }
 
 /// Posts what must not be lost. The box is far larger than what the supervisor

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::engine::{Progress, Update};
-use crate::event::{EventKind, Figure};
+use crate::event::EventKind;
 use crate::histogram::{Histogram, millis};
 use crate::ledger::{NodeId, Step};
 use crate::report::{Breach, EndToEnd, FigureReport, LinkReport, Path, Report, Stage};
 use crate::timestamp::Timestamp;
 
-use super::{Supervisor, node_id};
+use super::Supervisor;
+use super::retired::NodeAccount;
 
 /// How often the budget is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ impl Supervisor {
     pub(crate) fn watch(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) {
         let in_call: HashMap<u32, bool> = self
             .lanes
-            .iter_mut()
+            .values_mut()
             .map(|lane| {
                 let turns = lane.ledger.turns.get();
                 let same = turns == lane.seen_turns;
@@ -36,34 +37,31 @@ impl Supervisor {
             })
             .collect();
         let mut found = Vec::new();
-        for index in 0..self.nodes.len() {
-            let entry = &self.nodes[index];
-            if entry.ended || entry.removed {
+        for (&id, entry) in &mut self.nodes {
+            if entry.ended {
                 continue;
             }
             let calls = entry.ledger.calls.get();
-            let stuck = in_call.get(&(node_id(index).0 + 1)).is_some_and(|same| *same);
+            let stuck = in_call.get(&(id.0 + 1)).is_some_and(|same| *same);
             let blocked = entry.ledger.blocked();
             let why = match blocked {
-                Some(link) => self
-                    .links
-                    .get(link.0 as usize)
-                    .map(|link| format!("waits for room in its link to {}", link.to)),
+                Some(link) => {
+                    self.links.get(&link).map(|link| format!("waits for room in its link to {}", link.to))
+                }
                 None if stuck => Some("has not come back from one call".to_owned()),
                 None => None,
             };
-            let entry = &mut self.nodes[index];
             if calls != entry.still.0 || why.is_none() {
                 entry.still = (calls, now);
                 entry.stalled = false;
             } else if now.since(entry.still.1) >= STALL && !entry.stalled {
                 entry.stalled = true;
-                found.extend(why.map(|why| (index, why)));
+                found.extend(why.map(|why| (Arc::clone(&entry.node.name), why)));
             }
         }
-        for (index, why) in found {
+        for (name, why) in found {
             let kind = EventKind::Notice(format!("stalled for {} s: {why}", STALL.as_secs()).into());
-            observe(Update::Event { at: self.seconds(now), node: &self.nodes[index].node.name, kind: &kind });
+            observe(Update::Event { at: self.seconds(now), node: &name, kind: &kind });
         }
     }
 
@@ -79,32 +77,31 @@ impl Supervisor {
         self.looked = now;
         let at = self.seconds(now);
         let budget_ms = millis(budget);
-        for index in 0..self.nodes.len() {
-            let path = &self.nodes[index].ledger.rendered;
+        for (&id, entry) in &self.nodes {
+            let path = &entry.ledger.rendered;
             if path.medium().is_none() {
                 continue;
             }
             let all = Histogram::default();
             all.merge(&path.end_to_end);
             let sums = path.sums();
-            let then = self.looks.insert(index, (all, sums.clone()));
+            let then = self.looks.insert(id, (all, sums.clone()));
             let (before, before_sums) = then.unwrap_or_default();
             let recent = path.end_to_end.since(&before).summary();
             if recent.count < FEWEST {
                 continue;
             }
-            let name = Arc::clone(&self.nodes[index].node.name);
+            let name = Arc::clone(&entry.node.name);
             let over = recent.p95 > budget_ms;
-            if over == self.over_budget.contains(&index) {
+            if over == self.over_budget.contains(&id) {
                 continue;
             }
             let kind = if over {
-                self.over_budget.insert(index);
+                self.over_budget.insert(id);
                 let (stage, taken) = slowest(&sums, &before_sums);
                 #[allow(clippy::cast_precision_loss)]
                 let stage_ms = millis(taken) / recent.count as f64;
-                let stage =
-                    self.nodes.get(stage.0 as usize).map_or("".into(), |entry| Arc::clone(&entry.node.name));
+                let stage = self.nodes.get(&stage).map_or("".into(), |entry| Arc::clone(&entry.node.name));
                 self.breaches.push(Breach {
                     at,
                     sink: name.to_string(),
@@ -115,7 +112,7 @@ impl Supervisor {
                 });
                 EventKind::OverBudget { p95_ms: recent.p95, budget_ms, stage, stage_ms }
             } else {
-                self.over_budget.remove(&index);
+                self.over_budget.remove(&id);
                 EventKind::WithinBudget
             };
             observe(Update::Event { at, node: &name, kind: &kind });
@@ -123,64 +120,78 @@ impl Supervisor {
     }
 
     pub(crate) fn progress(&self, now: Timestamp) -> Progress {
+        let accounts = self.node_accounts();
         let mut rendered = [0; 2];
-        for entry in &self.nodes {
-            if let Some(medium) = entry.ledger.rendered.medium() {
-                rendered[medium as usize] += entry.ledger.rendered.end_to_end.summary().count;
+        for account in &accounts {
+            if let Some(medium) = account.ledger.rendered.medium() {
+                rendered[medium as usize] += account.ledger.rendered.end_to_end.summary().count;
             }
         }
+        let links = self.links.values().chain(&self.retired.links);
         Progress {
             elapsed: now.since(self.started),
             rendered,
-            dropped: self.nodes.iter().map(|entry| entry.ledger.drops()).sum::<u64>()
-                + self.links.iter().map(|link| link.ledger.dropped.get()).sum::<u64>(),
-            end_to_end_ms: EndToEnd::of(self.nodes.iter().map(|entry| &*entry.ledger)),
-            members: self.instances.iter().filter(|instance| !instance.nodes.is_empty()).count(),
+            dropped: accounts.iter().map(|account| account.ledger.drops()).sum::<u64>()
+                + links.map(|link| link.ledger.dropped.get()).sum::<u64>()
+                + self.retired.dropped,
+            end_to_end_ms: EndToEnd::of(accounts.iter().map(|account| &*account.ledger)),
+            members: self.instances.iter().filter(|instance| !instance.gone).count(),
         }
     }
 
-    fn figure(&self, node: NodeId, figure: Figure) -> FigureReport {
-        let node =
-            self.nodes.get(node.0 as usize).map_or_else(String::new, |entry| entry.node.name.to_string());
-        FigureReport { node, figure }
+    /// All nodes that there are, and those remembered, in the order in which
+    /// they were first made.
+    fn node_accounts(&self) -> Vec<NodeAccount> {
+        let live = self.nodes.iter().map(|(id, entry)| NodeAccount {
+            id: *id,
+            name: Arc::clone(&entry.node.name),
+            spec: entry.node.spec,
+            lane: self.lanes.get(&entry.lane).map_or("".into(), |lane| Arc::clone(&lane.name)),
+            ledger: Arc::clone(&entry.ledger),
+        });
+        let mut all: Vec<_> = live.chain(self.retired.nodes.iter().cloned()).collect();
+        all.sort_by_key(|account| account.id);
+        all
     }
 
     pub(crate) fn report(&self) -> Report {
-        let name = |step: &Step| {
-            self.nodes.get(step.node.0 as usize).map_or_else(String::new, |entry| entry.node.name.to_string())
+        let accounts = self.node_accounts();
+        let name = |id: NodeId| {
+            let found = accounts.iter().find(|account| account.id == id);
+            found.map_or_else(String::new, |account| account.name.to_string())
         };
+        let links = self.links.values().chain(&self.retired.links);
+        let lost_events = self.lanes.values().map(|lane| lane.ledger.lost_notices.get()).sum::<u64>();
         Report {
             graph: self.graph.name.clone(),
             seconds: self.seconds(self.ended),
             virtual_time: self.clock.is_virtual(),
             seed: self.seed,
-            end_to_end_ms: EndToEnd::of(self.nodes.iter().map(|entry| &*entry.ledger)),
-            paths: self
-                .nodes
+            end_to_end_ms: EndToEnd::of(accounts.iter().map(|account| &*account.ledger)),
+            paths: accounts
                 .iter()
-                .filter_map(|entry| Path::of(&entry.node.name, &entry.ledger, name))
+                .filter_map(|account| Path::of(&account.name, &account.ledger, |step| name(step.node)))
                 .collect(),
-            stages: self
-                .nodes
+            stages: accounts
                 .iter()
-                .map(|entry| {
-                    let lane = &self.lanes[entry.lane].name;
-                    Stage::of(&entry.node.name, entry.node.spec, lane, &entry.ledger)
-                })
+                .map(|account| Stage::of(&account.name, account.spec, &account.lane, &account.ledger))
                 .collect(),
-            links: self
-                .links
-                .iter()
+            links: links
                 .map(|link| LinkReport::of(&link.from, &link.to, link.capacity, link.overflow, &link.ledger))
                 .collect(),
-            lost_events: self.lanes.iter().map(|lane| lane.ledger.lost_notices.get()).sum(),
-            figures: self.figures.iter().map(|((node, _), figure)| self.figure(*node, *figure)).collect(),
+            forgotten: self.retired.forgotten,
+            lost_events: lost_events + self.retired.lost_events,
+            figures: self
+                .figures
+                .iter()
+                .map(|((node, _), figure)| FigureReport { node: name(*node), figure: *figure })
+                .collect(),
             breaches: self.breaches.clone(),
             faults: self.faults.clone(),
             undrained: self
                 .nodes
-                .iter()
-                .filter(|entry| !entry.ended && !entry.removed)
+                .values()
+                .filter(|entry| !entry.ended)
                 .map(|entry| entry.node.name.to_string())
                 .collect(),
         }

@@ -11,7 +11,7 @@ use crate::ledger::NodeId;
 use crate::schedule::{Class, TemplateLane};
 use crate::waker::NodeWaker;
 
-use super::{Instance, LaneDriver, Supervisor, Wanted, build, new_lane, node_id, post};
+use super::{Edits, Instance, LaneDriver, Supervisor, Wanted, build, new_lane, post};
 
 impl Supervisor {
     /// Makes the parts of every template for a member that appeared; tells what
@@ -27,10 +27,10 @@ impl Supervisor {
         let mut failures = Vec::new();
         for index in 0..self.graph.templates.len() {
             let template = &self.graph.templates[index];
-            if node_id(template.hub) != hub || template.group != group {
+            if self.ids[template.hub] != hub || template.group != group {
                 continue;
             }
-            let there = |instance: &&Instance| instance.template == index && !instance.nodes.is_empty();
+            let there = |instance: &&Instance| instance.template == index;
             let full = template.most.filter(|most| self.instances.iter().filter(there).count() >= *most);
             if let Some(most) = full {
                 failures
@@ -47,35 +47,41 @@ impl Supervisor {
         let template = self.graph.templates[index].clone();
         let mut failures = Vec::new();
 
-        let first_lane = self.lanes.len();
+        let mut own = Vec::new();
         let mut idle = Vec::new();
         for lane in &plan.lanes {
             let name = format!("{}[{member}]/{}", template.name, lane.name);
             let (entry, lane) = new_lane(name.into(), &self.clock, &self.notices);
-            self.lanes.push(entry);
+            own.push(self.next.lane);
+            self.lanes.insert(self.next.lane, entry);
+            self.next.lane += 1;
             idle.push(lane);
         }
-        let members = Class::ALL.map(|class| self.schedule.member_lane(class, self.instances.len()));
-        let lane_of = |node: usize| match plan.lane_of[node] {
-            TemplateLane::Outer(lane) => lane,
-            TemplateLane::Own(lane) => first_lane + lane,
-            TemplateLane::Members(class) => members[class as usize],
-        };
+        let turn = self.next.turn;
+        self.next.turn += 1;
+        let members = Class::ALL.map(|class| self.schedule.member_lane(class, turn));
+        let lane_ids = &self.lane_ids;
+        let lane_of = plan.lane_of.iter().map(|lane| match *lane {
+            TemplateLane::Outer(lane) => lane_ids[lane],
+            TemplateLane::Own(lane) => own[lane],
+            TemplateLane::Members(class) => lane_ids[members[class as usize]],
+        });
+        let lane_of: Vec<_> = lane_of.collect();
 
-        let mut edits = self.edits();
+        let mut edits = Edits::default();
         let mut ids = vec![None; template.nodes.len()];
         let before = self.rank_before(&template.links);
         for (at, node) in template.instantiate(member).into_iter().enumerate() {
-            let lane = lane_of(at);
-            let waker = NodeWaker::new(Arc::clone(self.lanes[lane].mailbox.waker()));
+            let lane = lane_of[at];
+            let waker = NodeWaker::new(Arc::clone(self.lanes[&lane].mailbox.waker()));
             match build(&node, &waker, self.seed, &self.clock, &self.shared) {
                 Ok(made) => {
                     let rank = before + plan.order.iter().position(|&other| other == at).unwrap_or(0) as u64;
-                    ids[at] = Some(node_id(self.nodes.len()));
                     let mut cell = self.cell(node, lane, made, waker, rank);
                     // What feeds it may be what could not be made.
                     cell.fed = !cell.spec.inputs.is_empty();
-                    edits[lane].add.push(cell);
+                    ids[at] = Some(cell.id);
+                    edits.to(lane).add.push(cell);
                 }
                 Err(error) => failures.push(format!("{} cannot be made: {error}", node.name)),
             }
@@ -83,22 +89,23 @@ impl Supervisor {
 
         let mut instance = Instance {
             template: index,
-            hub: node_id(template.hub),
+            hub: self.ids[template.hub],
             key,
             nodes: ids.iter().copied().flatten().collect(),
             leaving: Vec::new(),
             entering: Vec::new(),
-            lanes: first_lane..self.lanes.len(),
+            gone: false,
+            lanes: own,
         };
         for (link, link_plan) in template.links.iter().zip(&plan.links) {
             let from = match link.from {
-                End::Member { port } => Some((node_id(template.hub), Through { port, key: Some(key) })),
+                End::Member { port } => Some((self.ids[template.hub], Through { port, key: Some(key) })),
                 End::Inside { node, port } => ids[node].map(|id| (id, Through { port, key: None })),
-                End::Outside { node, port } => Some((node_id(node), Through { port, key: None })),
+                End::Outside { node, port } => Some((self.ids[node], Through { port, key: None })),
             };
             let to = match link.to {
                 End::Inside { node, port } => ids[node].map(|id| (id, port)),
-                End::Outside { node, port } => Some((node_id(node), port)),
+                End::Outside { node, port } => Some((self.ids[node], port)),
                 End::Member { .. } => None,
             };
             let (Some(from), Some(to)) = (from, to) else { continue };
@@ -112,10 +119,6 @@ impl Supervisor {
                     ));
                     continue;
                 }
-                instance.leaving.push((to.0, port, self.next_link()));
-            }
-            if !matches!(link.from, End::Inside { .. }) {
-                instance.entering.push((from.0, self.next_link()));
             }
             let wanted = Wanted {
                 from,
@@ -124,12 +127,19 @@ impl Supervisor {
                 overflow: link.overflow,
                 is_loop: link.is_loop,
             };
-            self.link(&wanted, &mut edits);
+            let made = self.link(&wanted, &mut edits);
+            if matches!(link.to, End::Outside { .. }) {
+                instance.leaving.push((to.0, to.1, made));
+            }
+            if !matches!(link.from, End::Inside { .. }) {
+                instance.entering.push((from.0, made));
+            }
         }
+        let own = instance.lanes.clone();
         self.instances.push(instance);
         self.post_edits(edits);
-        for (offset, lane) in idle.into_iter().enumerate() {
-            let entry = &self.lanes[first_lane + offset];
+        for (number, lane) in own.iter().zip(idle) {
+            let entry = &self.lanes[number];
             post(&entry.mailbox, Message::Start);
             if self.is_stopping() {
                 post(&entry.mailbox, Message::Stop);
@@ -153,7 +163,7 @@ impl Supervisor {
 
     /// Whether an input that takes one link has one that is open.
     fn is_taken(&self, node: NodeId, port: usize) -> bool {
-        let spec = self.nodes[node.0 as usize].node.spec;
+        let spec = self.nodes[&node].node.spec;
         let open =
             |instance: &Instance| instance.leaving.iter().any(|(to, at, _)| *to == node && *at == port);
         !spec.inputs[port].many && self.instances.iter().any(open)
@@ -163,46 +173,44 @@ impl Supervisor {
     /// the hub, where none is named), and the sources among them, so that they
     /// drain.
     pub(super) fn vanish(&mut self, hub: NodeId, key: Option<Key>) {
-        let mut edits = self.edits();
+        let mut edits = Edits::default();
         let of = |instance: &&Instance| instance.hub == hub && key.is_none_or(|key| instance.key == key);
         for instance in self.instances.iter().filter(of) {
             for (from, link) in &instance.entering {
-                edits[self.nodes[from.0 as usize].lane].end.push((*from, *link));
+                self.edit_of(*from, &mut edits).end.push((*from, *link));
             }
             for id in &instance.nodes {
-                let entry = &self.nodes[id.0 as usize];
-                if entry.node.spec.inputs.is_empty() {
-                    edits[entry.lane].stop.push(*id);
+                if self.nodes[id].node.spec.inputs.is_empty() {
+                    self.edit_of(*id, &mut edits).stop.push(*id);
                 }
             }
         }
         self.post_edits(edits);
+        for instance in &mut self.instances {
+            instance.gone |= instance.hub == hub && key.is_none_or(|key| instance.key == key);
+        }
         self.sweep();
     }
 
     /// Takes away parts that have drained.
     pub(super) fn sweep(&mut self) {
-        for number in 0..self.instances.len() {
-            let instance = &self.instances[number];
-            let drained = instance.nodes.iter().all(|id| self.nodes[id.0 as usize].ended);
-            if !drained || (instance.nodes.is_empty() && instance.leaving.is_empty()) {
-                continue;
+        let drained = |instance: &mut Instance| {
+            (instance.gone || !instance.nodes.is_empty())
+                && instance.nodes.iter().all(|id| self.nodes.get(id).is_none_or(|entry| entry.ended))
+        };
+        let drained: Vec<_> = self.instances.extract_if(.., drained).collect();
+        for instance in drained {
+            let mut edits = Edits::default();
+            for id in instance.nodes {
+                self.edit_of(id, &mut edits).remove.push(id);
             }
-            let mut edits = self.edits();
-            let instance = &mut self.instances[number];
-            for id in instance.nodes.drain(..) {
-                let entry = &mut self.nodes[id.0 as usize];
-                entry.removed = true;
-                edits[entry.lane].remove.push(id);
+            let leaving = instance.leaving.into_iter().map(|(node, _, link)| (node, link));
+            for (node, link) in leaving.chain(instance.entering) {
+                self.edit_of(node, &mut edits).unlink.push((node, link));
             }
-            let leaving = instance.leaving.drain(..).map(|(node, _, link)| (node, link));
-            for (node, link) in leaving.chain(instance.entering.drain(..)) {
-                edits[self.nodes[node.0 as usize].lane].unlink.push((node, link));
-            }
-            let lanes = instance.lanes.clone();
             self.post_edits(edits);
-            for lane in lanes {
-                post(&self.lanes[lane].mailbox, Message::Quit);
+            for lane in instance.lanes {
+                self.end_lane(lane);
             }
         }
     }
@@ -228,9 +236,10 @@ impl Supervisor {
 
     /// No more members come: what its parts fed may end.
     pub(super) fn unexpect(&mut self, template: usize) {
-        let mut edits = self.edits();
+        let mut edits = Edits::default();
         for node in self.fed_by(template) {
-            edits[self.nodes[node].lane].unexpect.push(node_id(node));
+            let id = self.ids[node];
+            self.edit_of(id, &mut edits).unexpect.push(id);
         }
         self.post_edits(edits);
     }

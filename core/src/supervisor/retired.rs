@@ -1,0 +1,89 @@
+//! What is kept of nodes and links that are gone, so that the report tells of
+//! all that ever ran, and memory stays flat however often things come and go.
+//!
+//! A node that comes back under its name and kind goes on with its number and
+//! its ledger, and so does a link between the same ports. Of what does not come
+//! back the latest are kept.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::ledger::{LinkLedger, NodeId, NodeLedger};
+use crate::link::Overflow;
+use crate::registry::NodeSpec;
+
+/// Nodes, and links, that are remembered after they are gone.
+const REMEMBERED: usize = 256;
+
+/// What the report says of a node.
+#[derive(Clone)]
+pub(super) struct NodeAccount {
+    pub(super) id: NodeId,
+    pub(super) name: Arc<str>,
+    pub(super) spec: &'static NodeSpec,
+    pub(super) lane: Arc<str>,
+    pub(super) ledger: Arc<NodeLedger>,
+}
+
+/// What the report says of a link.
+#[derive(Clone)]
+pub(super) struct LinkAccount {
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) capacity: usize,
+    pub(super) overflow: Overflow,
+    pub(super) ledger: Arc<LinkLedger>,
+}
+
+/// Those that are gone, the latest last.
+#[derive(Default)]
+pub(super) struct Retired {
+    pub(super) nodes: VecDeque<NodeAccount>,
+    pub(super) links: VecDeque<LinkAccount>,
+    /// Nodes of which nothing is kept any more.
+    pub(super) forgotten: u64,
+    /// What those dropped, and the links that are forgotten.
+    pub(super) dropped: u64,
+    /// Events that found no room on their way from lanes that are gone.
+    pub(super) lost_events: u64,
+}
+
+impl Retired {
+    /// Keeps the account of a node; gives the node that is forgotten for it.
+    pub(super) fn node(&mut self, account: NodeAccount) -> Option<NodeId> {
+        self.nodes.push_back(account);
+        let oldest = if self.nodes.len() > REMEMBERED { self.nodes.pop_front()? } else { return None };
+        self.forgotten += 1;
+        self.dropped += oldest.ledger.drops();
+        Some(oldest.id)
+    }
+
+    /// The account of a node that comes back.
+    pub(super) fn take_node(&mut self, name: &str, spec: &'static NodeSpec) -> Option<NodeAccount> {
+        let same = |known: &NodeAccount| *known.name == *name && known.spec.kind == spec.kind;
+        let at = self.nodes.iter().position(same)?;
+        self.nodes.remove(at)
+    }
+
+    pub(super) fn link(&mut self, account: LinkAccount) {
+        let same = |known: &&LinkAccount| known.from == account.from && known.to == account.to;
+        if let Some(known) = self.links.iter().find(same) {
+            known.ledger.frames.add(account.ledger.frames.get());
+            known.ledger.dropped.add(account.ledger.dropped.get());
+            known.ledger.high_water.raise(account.ledger.high_water.get());
+            return;
+        }
+        self.links.push_back(account);
+        if self.links.len() > REMEMBERED
+            && let Some(oldest) = self.links.pop_front()
+        {
+            self.dropped += oldest.ledger.dropped.get();
+        }
+    }
+
+    /// The ledger of a link that comes back.
+    pub(super) fn take_link(&mut self, from: &str, to: &str) -> Option<Arc<LinkLedger>> {
+        let at = self.links.iter().position(|known| known.from == from && known.to == to)?;
+        self.links.remove(at).map(|account| account.ledger)
+    }
+}
