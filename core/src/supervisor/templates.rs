@@ -109,16 +109,16 @@ impl Supervisor {
                 End::Member { .. } => None,
             };
             let (Some(from), Some(to)) = (from, to) else { continue };
-            if let End::Outside { node, port } = link.to {
-                if self.is_taken(to.0, port) {
-                    let target = &self.graph.nodes[node];
-                    failures.push(format!(
-                        "{}.{} is taken, so {member} is not linked to it; put a node that takes many, such as \
+            if let End::Outside { node, port } = link.to
+                && self.is_taken(to.0, port)
+            {
+                let target = &self.graph.nodes[node];
+                failures.push(format!(
+                    "{}.{} is taken, so {member} is not linked to it; put a node that takes many, such as \
                          audio.mix or effect.tile, before it",
-                        target.name, target.spec.inputs[port].name
-                    ));
-                    continue;
-                }
+                    target.name, target.spec.inputs[port].name
+                ));
+                continue;
             }
             let wanted = Wanted {
                 from,
