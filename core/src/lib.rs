@@ -42,6 +42,7 @@ pub mod param;
 mod placement;
 pub mod pool;
 pub mod port;
+pub mod recording;
 pub mod registry;
 pub mod report;
 pub mod rtp;
