@@ -189,6 +189,9 @@ impl<R: Read> Reader<R> {
             return Err(bad("a record's checksum does not fit its bytes", begin));
         }
         let record = record_of(&said[4..]).map_err(|why| bad(why, begin))?;
+        if said[4] == FRAME && !self.is_promised(&record.format) {
+            return Err(bad("a record is of another kind than the recording", begin));
+        }
         if record.number < self.number || record.arrival < self.arrival {
             return Err(bad("a record stands before one that came earlier", begin));
         }
@@ -204,6 +207,18 @@ impl<R: Read> Reader<R> {
             return Err(bad("the file goes on after the recording's end", self.offset - 1));
         }
         Ok(self.end(None))
+    }
+
+    /// Whether the head speaks of frames such as these. Measures may change on
+    /// any link, and are for whoever takes the frames to look at.
+    fn is_promised(&self, format: &Format) -> bool {
+        let media = match *format {
+            Format::Audio(_) => MediaType::AUDIO,
+            Format::Video(_) => MediaType::VIDEO,
+            Format::Packet { codec, .. } => MediaType::packets(codec),
+            Format::Rtp { codec, .. } => MediaType::rtp(codec),
+        };
+        self.head.media.meet(&media).is_some()
     }
 
     fn cut(&mut self) -> Next {

@@ -213,6 +213,17 @@ fn what_no_writer_writes_is_refused_though_its_checksum_fits() {
 }
 
 #[test]
+fn a_recording_of_packets_holds_nothing_else() {
+    let head = Head { media: MediaType::rtp(Codec::Opus), ..HEAD };
+    for (format, fits) in formats().into_iter().zip([false, false, false, true]) {
+        let mut writer = Writer::new(Vec::new(), &head).unwrap();
+        writer.write(&frame(format, 0), START).unwrap();
+        let refused = read(writer.inner()).1.is_err_and(|why| why.to_string().contains("another kind"));
+        assert_ne!(refused, fits, "{format:?}");
+    }
+}
+
+#[test]
 fn a_claimed_length_sets_nothing_aside() {
     let mut bytes = recording()[..HEAD_BYTES].to_vec();
     bytes.extend(((FIXED_BYTES + MOST_PAYLOAD) as u32).to_le_bytes());

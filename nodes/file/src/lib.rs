@@ -4,6 +4,8 @@
 //! can be tried on any bytes. Only the sources and sinks open files.
 
 mod contact_sheet_sink;
+mod frames_sink;
+mod frames_source;
 mod ivf_sink;
 mod ivf_source;
 mod new_file;
@@ -22,6 +24,8 @@ use sidetone_core::NodeSpec;
 /// The kinds of this crate.
 pub const KINDS: &[&NodeSpec] = &[
     &contact_sheet_sink::SPEC,
+    &frames_sink::SPEC,
+    &frames_source::SPEC,
     &ivf_sink::SPEC,
     &ivf_source::SPEC,
     &wav_sink::SPEC,
