@@ -252,10 +252,10 @@ impl Net {
         }
     }
 
-    /// Says which sinks would write the same file.
+    /// Says which nodes would write the same file, or one that another plays.
     pub(crate) fn check_paths(&self, found: &mut Vec<Diagnostic>) {
         let mut writers: HashMap<_, &NetNode> = HashMap::new();
-        for node in self.nodes.iter().filter(|node| !node.unsure && node.spec.outputs.is_empty()) {
+        for node in self.nodes.iter().filter(|node| !node.unsure && node.writes()) {
             let Some((path, text)) = node.path() else { continue };
             // What no member's name tells apart from others is one file for all.
             let member = node.fills.iter().find(|(name, _)| *name == "path");
@@ -273,6 +273,16 @@ impl Net {
             };
             found.push(problem.help(help));
         }
+        for node in self.nodes.iter().filter(|node| !node.unsure && node.spec.inputs.is_empty()) {
+            let Some((path, text)) = node.path() else { continue };
+            // Where a member's name tells files apart, they are others.
+            let Some(writer) = writers.get(&(path, None)).filter(|_| node.fills.is_empty()) else { continue };
+            let message = format!("{} would write over {text}, which {} plays", writer.name, node.name);
+            let problem = Diagnostic::error(message)
+                .at(writer.path_place(), "emptied when the graph starts")
+                .at(node.path_place(), "played from here");
+            found.push(problem.help("let one of them use another file"));
+        }
     }
 
     fn is_hub(&self, node: usize) -> bool {
@@ -281,6 +291,11 @@ impl Net {
 }
 
 impl NetNode {
+    /// Whether it writes the file that it is told to use.
+    fn writes(&self) -> bool {
+        self.spec.outputs.is_empty() || self.spec.param("path").is_some_and(|param| param.writes)
+    }
+
     /// The file it is told to use, and that as a message says it.
     fn path(&self) -> Option<(std::path::PathBuf, &Value)> {
         self.spec.param("path").filter(|param| param.kind == ParamKind::Path)?;

@@ -104,11 +104,14 @@ pub struct ParamSpec {
     pub doc: &'static str,
     /// Whether it may change while running, through `Control::Set`.
     pub live: bool,
+    /// For a path of a node that hands frames on: whether the node writes the
+    /// file. That of a node without outputs is written in any case.
+    pub writes: bool,
 }
 
 impl ParamSpec {
     const fn new(name: &'static str, kind: ParamKind, default: ParamDefault, doc: &'static str) -> Self {
-        Self { name, kind, default, unit: "", doc, live: false }
+        Self { name, kind, default, unit: "", doc, live: false, writes: false }
     }
 
     /// A truth value. \[any\]
@@ -169,6 +172,13 @@ impl ParamSpec {
     #[must_use]
     pub const fn live(mut self) -> Self {
         self.live = true;
+        self
+    }
+
+    /// The same, of a file that the node writes, though it hands frames on. \[any\]
+    #[must_use]
+    pub const fn writes(mut self) -> Self {
+        self.writes = true;
         self
     }
 

@@ -2,19 +2,14 @@
 
 use fastrand::Rng;
 use sidetone_core::rtp::{Ssrc, payload_type};
-use sidetone_core::{Codec, Context, Frame, ParamKind, ParamSpec, Setup, Timestamp, Value};
+use sidetone_core::{Codec, Context, Frame, ParamSpec, Setup, Timestamp, Value};
 
 use crate::packet::{HEADER_BYTES, Header, write_header};
 
 /// The parameter that names the stream.
-pub(crate) const SSRC: ParamSpec = ParamSpec {
-    name: "ssrc",
-    kind: ParamKind::Int { min: 0, max: 0xffff_ffff },
-    default: sidetone_core::ParamDefault::Unset,
-    unit: "",
-    doc: "The synchronisation source, if it must be a known one.",
-    live: false,
-};
+pub(crate) const SSRC: ParamSpec =
+    ParamSpec::int("ssrc", 0, 0, 0xffff_ffff, "The synchronisation source, if it must be a known one.")
+        .optional();
 
 /// The parameter that says what the payload is.
 pub(crate) const fn payload_type_param(codec: Codec) -> ParamSpec {
