@@ -55,11 +55,11 @@ impl Default for Options {
 /// What the caller of `run` is told.
 #[derive(Debug)]
 pub enum Update<'a> {
-    /// A node had something to say.
+    /// A node had something to say, or the system would not run a lane as asked.
     Event {
         /// Seconds since the start.
         at: f64,
-        /// Which node.
+        /// Which node, or "lane NAME".
         node: &'a str,
         /// What.
         kind: &'a EventKind,
@@ -151,7 +151,7 @@ impl Engine {
     /// called, and what was under way has drained. Tells `observe` of every
     /// event and, under the real clock, of progress. \[control\]
     pub fn run(mut self, mut observe: impl FnMut(Update<'_>)) -> Report {
-        self.supervisor.start(self.options.clock.now());
+        self.supervisor.start(self.options.clock.now(), &mut observe);
         if self.options.clock.is_virtual() {
             self.run_in_turn(&mut observe);
         } else {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::engine::{Engine, Options, Update};
-use crate::graph::{End, Graph, GraphLink, GraphNode, Template, TemplateLink};
+use crate::graph::{End, Graph, GraphLane, GraphLink, GraphNode, Template, TemplateLink};
 use crate::registry::{declared, same};
 use crate::*;
 
@@ -526,6 +526,23 @@ fn a_hub_made_anew_names_its_members_anew() {
     // Four frames before the failure at 150 ms, and the same again after it.
     assert_eq!(numbers(&seen).len(), 8, "{seen:?}");
     assert!(report.undrained.is_empty(), "{:?}", report.undrained);
+}
+
+#[test]
+fn a_lane_on_a_cpu_that_is_not_there_is_refused_where_there_are_threads() {
+    let graph = || {
+        let mut graph = chain(vec![node("source", &SOURCE, &[("count", 3)]), node("sink", &SINK, &[])]);
+        graph.nodes.iter_mut().for_each(|node| node.lane = Some("audio".into()));
+        let settings = LaneSettings { cpu: Some(1_023), ..LaneSettings::default() };
+        graph.lanes = vec![GraphLane { name: "audio".into(), settings, place: Place::default() }];
+        graph
+    };
+    let refused = Engine::new(graph(), Options::default()).err().map(|why| why.list[0].message.clone());
+    let why = "lane audio is to stay on CPU 1023, which this program may not use";
+    assert_eq!(refused.as_deref(), Some(why));
+    let (report, seen, _) = run(graph(), virtual_time());
+    assert!(report.stages.iter().all(|stage| stage.lane == "audio"));
+    assert_eq!(numbers(&seen), [0, 1, 2]);
 }
 
 #[test]

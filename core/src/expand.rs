@@ -122,7 +122,10 @@ impl<'a> Expander<'a> {
                 self.net.open_inputs = inputs.iter().map(|input| (input.node, input.port)).collect();
                 self.net.open_outputs = outputs.iter().map(|output| output.node).collect();
             }
-            self.no_budget(&loaded);
+            self.not_in_parts(&loaded);
+        } else {
+            self.net.lanes = self.lanes(&scope);
+            self.unused_lanes(&scope);
         }
         self.unused_overrides();
         Some((loaded, scope.values))
@@ -488,7 +491,7 @@ impl<'a> Expander<'a> {
             self.found.push(found.help("a part says what may be linked:\n[ports]\nin = \"jitter.in\""));
             return None;
         };
-        self.no_budget(&loaded);
+        self.not_in_parts(&loaded);
         let values = self.part_values(scope, &loaded, params, address, place);
         let mut origins = self.origins(address, &loaded);
         for (key, item) in params {
@@ -509,10 +512,14 @@ impl<'a> Expander<'a> {
         Some(self.part_ports(&names, &ports.it, loaded.parsed.broken))
     }
 
-    fn no_budget(&mut self, part: &Loaded) {
-        if let Some(budget) = &part.parsed.budget {
-            let found = Diagnostic::error("a part has no budget of its own").at(budget.place, "");
-            self.found.push(found.help("give budget_ms in the graph that uses the part"));
+    /// Says which keys of a part are the whole graph's to give.
+    fn not_in_parts(&mut self, part: &Loaded) {
+        let budget = part.parsed.budget.as_ref().map(|budget| ("budget", "budget_ms", budget.place));
+        let when_dry = part.parsed.when_dry.as_ref().map(|dry| ("when_dry", "when_dry", dry.place));
+        let lanes = part.parsed.lanes.first().map(|lane| ("[lanes]", "[lanes]", lane.name.place));
+        for (what, key, place) in [budget, when_dry, lanes].into_iter().flatten() {
+            let found = Diagnostic::error(format!("a part has no {what} of its own")).at(place, "");
+            self.found.push(found.help(format!("give {key} in the graph that uses the part")));
         }
     }
 
@@ -706,7 +713,7 @@ impl<'a> Expander<'a> {
     }
 
     /// Where `--set` gives parameter `name` at `address`.
-    fn overridden_at(&self, address: &str, name: &str) -> Option<Place> {
+    pub(crate) fn overridden_at(&self, address: &str, name: &str) -> Option<Place> {
         let mut given = self.overrides.iter().rev();
         given.find(|given| given.address == address && given.name == name).map(|given| given.whole)
     }

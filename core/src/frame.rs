@@ -453,6 +453,27 @@ const PREPARED: usize = 1 << 20;
 /// Room for any RTP packet or packet of sound.
 pub(crate) const PACKET_ROOM: usize = 2_048;
 
+/// What becomes of a frame for which an output has no free buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenDry {
+    /// A buffer is made for it, and freed after it.
+    #[default]
+    Allocate,
+    /// It goes nowhere.
+    Drop,
+}
+
+impl WhenDry {
+    /// The words of the graph file.
+    pub const WORDS: [(&'static str, Self); 2] = [("allocate", Self::Allocate), ("drop", Self::Drop)];
+
+    /// The word for it in graph files. \[any\]
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        Self::WORDS[self as usize].0
+    }
+}
+
 /// The pools of one output port: one pool, remade when a larger buffer is asked
 /// for.
 pub struct FramePool {

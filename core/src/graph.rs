@@ -9,8 +9,10 @@ use std::time::Duration;
 use crate::cell::OnFault;
 use crate::diagnostic::{Diagnostics, Place, Sources};
 use crate::expand::Expander;
+use crate::frame::WhenDry;
 use crate::graph_file::MAX_BYTES;
 use crate::item::At;
+pub use crate::lanes::GraphLane;
 use crate::link::Overflow;
 use crate::media_type::MediaType;
 use crate::negotiate::{Known, Order};
@@ -30,6 +32,10 @@ pub struct Graph {
     pub about: String,
     /// Capture to render, at most.
     pub budget: Option<Duration>,
+    /// What becomes of a frame for which an output has no free buffer.
+    pub when_dry: WhenDry,
+    /// How the threads of lanes run that the file has settings for.
+    pub lanes: Vec<GraphLane>,
     /// The parameters that the file declares, in the file's order.
     pub params: Vec<GraphParam>,
     /// The nodes, in the file's order; those of parts have names such as "remote/jitter".
@@ -307,6 +313,8 @@ impl Graph {
             file: path.display().to_string(),
             about: loaded.parsed.about.clone(),
             budget: budget.map(|budget| budget.it),
+            when_dry: loaded.parsed.when_dry.as_ref().map_or_else(WhenDry::default, |dry| dry.it),
+            lanes: std::mem::take(&mut net.lanes),
             params: params.collect(),
             sources,
             registry: registry.clone(),

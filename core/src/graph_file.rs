@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, Sources};
+use crate::frame::WhenDry;
 use crate::graph::GraphParam;
 use crate::item::{self, At, Item, Table, Text};
 use crate::link::Overflow;
@@ -26,6 +27,9 @@ const VERSION: i64 = 1;
 pub struct GraphFile {
     pub(crate) about: String,
     pub(crate) budget: Option<At<Duration>>,
+    /// What becomes of a frame for which an output has no buffer.
+    pub(crate) when_dry: Option<At<WhenDry>>,
+    pub(crate) lanes: Vec<LaneDecl>,
     pub(crate) params: Vec<ParamDecl>,
     pub(crate) nodes: Vec<NodeDecl>,
     pub(crate) links: Vec<LinkDecl>,
@@ -47,6 +51,13 @@ pub(crate) struct ParamDecl {
     pub(crate) takes: Takes,
     pub(crate) default: Option<At<Value>>,
     pub(crate) meaning: String,
+}
+
+/// The settings of a named lane.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneDecl {
+    pub(crate) name: At<String>,
+    pub(crate) settings: Table,
 }
 
 /// A node, or the alternatives for one.
@@ -309,7 +320,8 @@ impl Reader<'_> {
     }
 
     fn file(&mut self, start: Place, table: Table, parsed: &mut GraphFile) {
-        let keys = ["sidetone", "budget_ms", "links", "params", "nodes", "each", "ports"];
+        let keys =
+            ["sidetone", "budget_ms", "when_dry", "links", "params", "lanes", "nodes", "each", "ports"];
         let mut version = None;
         for (key, item) in table {
             match key.it.as_str() {
@@ -319,6 +331,12 @@ impl Reader<'_> {
                     let ms = self.whole("budget_ms", 1, 60_000, &item);
                     parsed.budget = ms.map(|ms| At::new(place, Duration::from_millis(ms.unsigned_abs())));
                 }
+                "when_dry" => {
+                    let place = item.place;
+                    let word = self.word("when_dry", &WhenDry::WORDS, item);
+                    parsed.when_dry = word.map(|word| At::new(place, word));
+                }
+                "lanes" => parsed.lanes = self.lanes(item),
                 "links" => parsed.links = self.links(item, &mut parsed.broken_links),
                 "params" => {
                     for (name, item) in self.table("params", item).unwrap_or_default() {
@@ -358,6 +376,16 @@ impl Reader<'_> {
             Some(item) => self.wrong("sidetone", "the number 1", &item).unwrap_or_default(),
             None => self.error("the line \"sidetone = 1\" is missing", start, "put it here", help),
         }
+    }
+
+    fn lanes(&mut self, item: At<Item>) -> Vec<LaneDecl> {
+        let lanes = self.table("lanes", item).unwrap_or_default();
+        let lane = |(name, item): (At<String>, At<Item>)| {
+            let named = check_name("a lane", &name, self.found);
+            let settings = self.table(&format!("lane {}", name.it), item)?;
+            named.then_some(LaneDecl { name, settings })
+        };
+        lanes.into_iter().filter_map(lane).collect()
     }
 
     fn param(&mut self, name: At<String>, item: At<Item>) -> Option<ParamDecl> {

@@ -29,6 +29,8 @@ pub mod harness;
 pub mod histogram;
 mod item;
 mod lane;
+pub mod lane_thread;
+mod lanes;
 mod layout;
 pub mod ledger;
 pub mod link;
@@ -65,11 +67,13 @@ pub use diagnostic::{Diagnostic, Diagnostics, Label, Place, Severity, Sources};
 pub use engine::{Engine, Handle, Options, Progress, Update};
 pub use event::{Event, EventKind, Figure, Key, LeaveReason};
 pub use fault::{Fault, FaultKind, NodeError};
-pub use frame::{AudioFormat, Flags, Format, Frame, Header, Plane, PlaneMut, VideoFormat};
+pub use frame::{AudioFormat, Flags, Format, Frame, Header, Plane, PlaneMut, VideoFormat, WhenDry};
 pub use graph::{
-    Checked, End, Graph, GraphLink, GraphNode, GraphParam, LinkPlace, LoadOptions, Template, TemplateLink,
+    Checked, End, Graph, GraphLane, GraphLink, GraphNode, GraphParam, LinkPlace, LoadOptions, Template,
+    TemplateLink,
 };
 pub use graph_file::GraphFile;
+pub use lane_thread::{LaneSettings, Priority};
 pub use ledger::{DropReason, NodeId};
 pub use link::{LinkId, Overflow};
 pub use media_type::{Codec, FrameRate, MediaType, Medium, PixelFormat, Size};

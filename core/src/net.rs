@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cell::OnFault;
 use crate::diagnostic::Place;
 use crate::graph::LinkPlace;
+use crate::lanes::GraphLane;
 use crate::link::Overflow;
 use crate::media_type::MediaType;
 use crate::param::Params;
@@ -21,6 +22,8 @@ pub(crate) struct Net {
     pub(crate) nodes: Vec<NetNode>,
     pub(crate) links: Vec<NetLink>,
     pub(crate) templates: Vec<NetTemplate>,
+    /// Settings of lanes.
+    pub(crate) lanes: Vec<GraphLane>,
     /// Links for whose ends several ports come into question.
     pub(crate) loose: Vec<Loose>,
     /// Inputs of a template's parts that are to be fed by what fits.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::graph::{End, Graph, GraphNode, Template};
+use crate::lane_thread::LaneSettings;
 use crate::media_type::MediaType;
 pub use crate::placement::Class;
 use crate::placement::{self, Group, gather, groups, topological};
@@ -58,6 +59,8 @@ pub struct LanePlan {
     pub name: Arc<str>,
     /// Whether the graph names it.
     pub is_named: bool,
+    /// How its thread runs.
+    pub settings: LaneSettings,
     /// Its nodes, upstream before downstream.
     pub nodes: Vec<usize>,
     /// Whether all its nodes keep the real-time rules, those of templates
@@ -125,6 +128,10 @@ impl Schedule {
             graph.templates.iter().map(|template| schedule.place_template(template, graph)).collect();
         schedule.add_member_lanes(graph, cores);
         schedule.note_rules(graph);
+        for lane in schedule.lanes.iter_mut().filter(|lane| lane.is_named) {
+            let given = graph.lanes.iter().find(|given| given.name == lane.name);
+            lane.settings = given.map(|given| given.settings).unwrap_or_default();
+        }
         schedule
     }
 
@@ -255,13 +262,14 @@ impl LanePlan {
         Self {
             name: Arc::clone(first.lane.as_ref().unwrap_or(&first.name)),
             is_named: first.lane.is_some(),
+            settings: LaneSettings::default(),
             real_time: nodes.iter().all(|&node| graph[node].spec.real_time),
             nodes,
         }
     }
 
-    const fn empty(name: Arc<str>) -> Self {
-        Self { name, is_named: false, nodes: Vec::new(), real_time: true }
+    fn empty(name: Arc<str>) -> Self {
+        Self { name, is_named: false, settings: LaneSettings::default(), nodes: Vec::new(), real_time: true }
     }
 }
 

@@ -23,9 +23,10 @@ use crate::engine::{Options, Set, Update};
 use crate::event::{Event, EventKind, Figure, Key};
 use crate::fault::NodeError;
 use crate::frame::FramePool;
-use crate::graph::{Graph, GraphNode};
+use crate::graph::{Graph, GraphLane, GraphNode};
 use crate::histogram::Histogram;
 use crate::lane::{Edit, Lane, LaneLedger, Mailbox, Message, Notice};
+use crate::lane_thread::LaneSettings;
 use crate::ledger::{NodeId, NodeLedger, Step, TrailRecord, trail_pool};
 use crate::link::{self, Inlet, LinkId, Outlet, Overflow, Receiver, Source};
 use crate::media_type::MediaType;
@@ -51,17 +52,23 @@ pub(crate) enum LaneDriver {
 }
 
 impl LaneDriver {
-    fn add(&mut self, name: &str, lane: Lane) -> Result<(), std::io::Error> {
-        if let Self::Threads(threads) = self {
-            threads.retain(|thread| !thread.is_finished());
-        }
-        match self {
-            Self::InTurn(lanes) => lanes.push(lane),
-            Self::Threads(threads) => {
-                threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || lane.run())?);
+    /// Starts a lane; tells what the system did not grant to its thread.
+    fn add(&mut self, name: &str, settings: LaneSettings, lane: Lane) -> Result<Vec<String>, std::io::Error> {
+        let threads = match self {
+            Self::InTurn(lanes) => {
+                lanes.push(lane);
+                return Ok(Vec::new());
             }
-        }
-        Ok(())
+            Self::Threads(threads) => threads,
+        };
+        threads.retain(|thread| !thread.is_finished());
+        let (tell, told) = crossbeam_channel::bounded(1);
+        threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // Whoever asked may be gone; the lane then quits by itself.
+            let _ = tell.send(settings.apply());
+            lane.run();
+        })?);
+        Ok(told.recv().unwrap_or_default())
     }
 
     /// Waits for lanes to end. One that is stuck inside a node's call is left
@@ -182,6 +189,8 @@ pub(crate) struct Supervisor {
     stopped: Option<Timestamp>,
     ended: Timestamp,
     closed: bool,
+    /// Lanes, and what the system did not grant to their threads.
+    refused: Vec<(String, String)>,
 }
 
 impl Drop for Supervisor {
@@ -201,6 +210,10 @@ impl Supervisor {
         drivers: &mut LaneDriver,
     ) -> Result<Self, Diagnostics> {
         let clock = options.clock.clone();
+        let missing: Vec<_> = graph.lanes.iter().filter_map(GraphLane::check_cpu).collect();
+        if !clock.is_virtual() && !missing.is_empty() {
+            return Err(Diagnostics::new(missing, Arc::clone(&graph.sources)));
+        }
         let shared = Shared::default();
         let mut lanes = BTreeMap::new();
         let mut idle = Vec::new();
@@ -260,6 +273,7 @@ impl Supervisor {
             stopped: None,
             ended: Timestamp::ZERO,
             closed: false,
+            refused: Vec::new(),
             graph,
             schedule,
         };
@@ -286,17 +300,26 @@ impl Supervisor {
             supervisor.link(&wanted, &mut edits);
         }
         supervisor.post_edits(edits);
-        for (entry, lane) in supervisor.lanes.values().zip(idle) {
-            if let Err(error) = drivers.add(&entry.name, lane) {
-                let diagnostic =
-                    Diagnostic::error(format!("cannot start the thread of lane {}: {error}", entry.name));
-                return Err(Diagnostics::new(vec![diagnostic], Arc::clone(&supervisor.graph.sources)));
+        for ((entry, plan), lane) in supervisor.lanes.values().zip(&supervisor.schedule.lanes).zip(idle) {
+            match drivers.add(&entry.name, plan.settings, lane) {
+                Ok(refused) => {
+                    let of = |why| (format!("lane {}", entry.name), why);
+                    supervisor.refused.extend(refused.into_iter().map(of));
+                }
+                Err(error) => {
+                    let diagnostic =
+                        Diagnostic::error(format!("cannot start the thread of lane {}: {error}", entry.name));
+                    return Err(Diagnostics::new(vec![diagnostic], Arc::clone(&supervisor.graph.sources)));
+                }
             }
         }
         Ok(supervisor)
     }
 
-    pub(crate) fn start(&mut self, now: Timestamp) {
+    pub(crate) fn start(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) {
+        for (lane, why) in self.refused.drain(..) {
+            observe(Update::Event { at: 0.0, node: &lane, kind: &EventKind::Notice(why.into()) });
+        }
         self.started = now;
         self.looked = now;
         self.ended = now;

@@ -7,6 +7,7 @@ use crate::control::Through;
 use crate::event::Key;
 use crate::graph::{End, TemplateLink};
 use crate::lane::Message;
+use crate::lane_thread::LaneSettings;
 use crate::ledger::NodeId;
 use crate::schedule::{Class, TemplateLane};
 use crate::waker::NodeWaker;
@@ -144,7 +145,7 @@ impl Supervisor {
             if self.is_stopping() {
                 post(&entry.mailbox, Message::Stop);
             }
-            if let Err(error) = drivers.add(&entry.name, lane) {
+            if let Err(error) = drivers.add(&entry.name, LaneSettings::default(), lane) {
                 failures.push(format!("cannot start the thread of lane {}: {error}", entry.name));
             }
         }
