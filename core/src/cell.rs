@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::clock::Clock;
-use crate::context::{Context, Wiring};
+use crate::context::{Context, Outbox, Wiring};
 use crate::control::{Control, Through};
 use crate::event::EventKind;
 use crate::fault::{Fault, FaultKind};
 use crate::frame::Frame;
 use crate::ledger::{DropReason, NodeId};
-use crate::link::Item;
+use crate::link::{Inlet, Item};
 use crate::node::{Finish, Node};
 use crate::registry::NodeSpec;
 use crate::timestamp::Timestamp;
@@ -77,6 +76,60 @@ pub(crate) struct Cell {
     /// What waited when the last call took nothing; calling again without news
     /// would spin.
     stalled: usize,
+    pub(crate) pace: Pace,
+    /// Where it stands among the nodes of its lane, and whether a link that has no
+    /// room keeps it from being called; the lane's to use.
+    pub(crate) position: usize,
+    pub(crate) blocked: bool,
+}
+
+/// How long a node's calls take: whether reading the clock before and after each
+/// would cost more than it tells.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    /// Mean nanoseconds a call, of those that were timed, the latest weighing most.
+    mean: u64,
+    /// Calls to time whatever the mean says.
+    watched: u32,
+    /// Calls since the last one that was timed.
+    untimed: u64,
+}
+
+/// Nodes whose calls take less than this many nanoseconds are timed now and then.
+const QUICK: u64 = 2_000;
+/// One call in so many of a quick node is timed.
+const TIMED: u64 = 16;
+/// A node suspected of taking long has so many calls timed.
+const WATCHED: u32 = 2_048;
+
+impl Pace {
+    const NEW: Self = Self { mean: 8 * QUICK, watched: 0, untimed: 0 };
+
+    /// Whether the next call, the node's `calls`-th, is to be timed.
+    pub(crate) const fn is_timed(self, node: NodeId, calls: u64) -> bool {
+        self.watched > 0 || self.mean > QUICK || calls % TIMED == node.0 as u64 % TIMED
+    }
+
+    /// Counts a call that was not timed.
+    pub(crate) const fn skip(&mut self) {
+        self.untimed += 1;
+    }
+
+    /// Counts a call that took `nanos`; gives what stands for it and the calls
+    /// before it that were not timed.
+    pub(crate) const fn timed(&mut self, nanos: u64) -> u64 {
+        self.mean = (self.mean * 7 + nanos) / 8;
+        self.watched = self.watched.saturating_sub(1);
+        let calls = self.untimed + 1;
+        self.untimed = 0;
+        nanos.saturating_mul(calls)
+    }
+
+    /// Has the next calls timed: one of a few nodes took long and nobody knows
+    /// which.
+    pub(crate) const fn suspect(&mut self) {
+        self.watched = WATCHED;
+    }
 }
 
 impl Cell {
@@ -96,7 +149,7 @@ impl Cell {
             waker,
             on_fault,
             state: State::Running,
-            controls: VecDeque::with_capacity(16),
+            controls: VecDeque::with_capacity(4),
             expected: 0,
             rank: 0,
             stopping: false,
@@ -106,6 +159,9 @@ impl Cell {
             finishing: false,
             untold_end: false,
             stalled: 0,
+            pace: Pace::NEW,
+            position: 0,
+            blocked: false,
         }
     }
 
@@ -135,9 +191,25 @@ impl Cell {
         self.due || !self.controls.is_empty()
     }
 
+    /// Whether it should be called once more, as things stand after a call.
+    pub(crate) fn is_due_again(&self, now: Timestamp) -> bool {
+        match self.state {
+            State::AwaitingNode => false,
+            State::Ended => self.waiting() > 0,
+            State::Bypassed => self.waiting() > 0 || self.is_over(),
+            State::Running => {
+                let waiting = self.waiting();
+                (waiting > 0 && waiting != self.stalled)
+                    || !self.controls.is_empty()
+                    || self.wiring.wake_at.is_some_and(|at| at <= now)
+                    || self.may_finish()
+            }
+        }
+    }
+
     /// Frames (and ends) that wait at its inputs.
     pub(crate) fn waiting(&self) -> usize {
-        self.wiring.inlets.iter().map(crate::link::Inlet::len).sum()
+        self.wiring.inlets.iter().map(Inlet::len).sum()
     }
 
     /// Whether `finish` is due: at once for a source that is told to stop, else
@@ -159,33 +231,32 @@ impl Cell {
     }
 
     /// Calls the node once: its messages first, then its frames or its end.
-    /// `start` is the time now; gives the time at the end.
-    pub(crate) fn call(&mut self, start: Timestamp, clock: &Clock) -> Timestamp {
+    /// `start` is the time now. What it leaves in `out` is to be entered in the
+    /// ledger with [`Cell::enter`].
+    pub(crate) fn call(&mut self, start: Timestamp, out: &mut Outbox) {
         self.note_ends();
         self.wiring.inlets.iter_mut().for_each(|inlet| inlet.offered = inlet.len());
+        self.wiring.taken = 0;
         match self.state {
             State::Running => {
                 let due = self.due;
-                self.wiring.taken = 0;
                 self.wiring.ledger.calls.add(1);
-                if let Err(fault) = self.call_node(start) {
-                    self.fail(fault);
+                if let Err(fault) = self.call_node(start, out) {
+                    self.fail(fault, out);
                 }
                 self.note_ends();
                 if due {
                     self.stalled = if self.wiring.taken == 0 { self.waiting() } else { 0 };
                 }
             }
-            State::Bypassed => self.pass_by(start),
-            State::Ended => self.let_go(),
+            State::Bypassed => self.pass_by(start, out),
+            State::Ended => self.let_go(out),
             State::AwaitingNode => {}
         }
-        let end = clock.now();
-        self.enter(start, end);
-        end
+        self.wiring.inlets.iter_mut().for_each(Inlet::tell_room);
     }
 
-    fn call_node(&mut self, start: Timestamp) -> Result<(), Fault> {
+    fn call_node(&mut self, start: Timestamp, out: &mut Outbox) -> Result<(), Fault> {
         let due = std::mem::take(&mut self.due);
         self.started |= due;
         if due && self.wiring.wake_at.is_some_and(|at| at <= start) {
@@ -194,7 +265,7 @@ impl Cell {
         let over = self.is_over();
         self.finishing |= over && due;
         let Self { node, wiring, controls, .. } = self;
-        let mut cx = Context { now: start, wiring };
+        let mut cx = Context { now: start, wiring, out };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             while let Some((control, from)) = controls.pop_front() {
                 node.control(&control, from, &mut cx)?;
@@ -226,7 +297,7 @@ impl Cell {
         self.untold_end = true;
     }
 
-    fn fail(&mut self, fault: Fault) {
+    fn fail(&mut self, fault: Fault, out: &mut Outbox) {
         self.wiring.wake_at = None;
         self.wiring.ended = false;
         let action = match self.on_fault {
@@ -244,29 +315,33 @@ impl Cell {
                 "the node stops"
             }
         };
-        self.wiring.events.push(EventKind::Fault { fault, action });
+        out.events.push(EventKind::Fault { fault, action });
     }
 
     /// Takes the ends that stand at the head of links.
     fn note_ends(&mut self) {
+        let mut gone = false;
         for inlet in &mut self.wiring.inlets {
             if matches!(inlet.peek(), Some(Item::End)) {
                 inlet.pop();
                 inlet.ended = true;
             }
+            gone |= inlet.leaving && inlet.ended;
         }
-        self.wiring.inlets.retain(|inlet| !(inlet.leaving && inlet.ended));
+        if gone {
+            self.wiring.inlets.retain(|inlet| !(inlet.leaving && inlet.ended));
+        }
     }
 
-    fn take_next(&mut self, start: Timestamp) -> Option<Frame> {
-        let mut cx = Context { now: start, wiring: &mut self.wiring };
+    fn take_next(&mut self, start: Timestamp, out: &mut Outbox) -> Option<Frame> {
+        let mut cx = Context { now: start, wiring: &mut self.wiring, out };
         (0..self.spec.inputs.len()).find_map(|port| cx.pop(port))
     }
 
     /// Hands frames on from the inputs to the first output.
-    fn pass_by(&mut self, start: Timestamp) {
-        while let Some(frame) = self.take_next(start) {
-            Context { now: start, wiring: &mut self.wiring }.push(0, frame);
+    fn pass_by(&mut self, start: Timestamp, out: &mut Outbox) {
+        while let Some(frame) = self.take_next(start, out) {
+            Context { now: start, wiring: &mut self.wiring, out }.push(0, frame);
         }
         self.note_ends();
         if self.is_over() {
@@ -275,29 +350,34 @@ impl Cell {
     }
 
     /// Lets frames go that come after the end.
-    fn let_go(&mut self) {
-        while self.take_next(Timestamp::ZERO).is_some() {
+    fn let_go(&mut self, out: &mut Outbox) {
+        while self.take_next(Timestamp::ZERO, out).is_some() {
             self.wiring.ledger.dropped[DropReason::Stopped as usize].add(1);
         }
         self.note_ends();
     }
 
-    /// Enters what the call put out and rendered in the ledger.
-    fn enter(&mut self, start: Timestamp, end: Timestamp) {
+    /// Enters what the call from `start` to `end` put out and rendered in the
+    /// ledger.
+    pub(crate) fn enter(&self, start: Timestamp, end: Timestamp, out: &mut Outbox) {
         let ledger = &self.wiring.ledger;
-        for staged in &mut self.wiring.staged {
+        let mut frames = 0;
+        for staged in &mut out.staged {
             let Item::Frame(frame) = &mut staged.item else { continue };
-            ledger.frames.add(1);
+            frames += 1;
             if let Some(trail) = &mut frame.header.trail {
-                ledger.step(&trail.leave(self.id, start, end));
+                ledger.step(trail.leave(self.id, start, end).as_ref());
             }
         }
-        for (mut header, medium) in self.wiring.rendered.drain(..) {
-            ledger.frames.add(1);
+        for (mut header, medium) in out.rendered.drain(..) {
+            frames += 1;
             if let Some(trail) = &mut header.trail {
-                ledger.step(&trail.leave(self.id, start, end));
+                ledger.step(trail.leave(self.id, start, end).as_ref());
             }
             ledger.rendered.record(&header, medium, end);
+        }
+        if frames > 0 {
+            ledger.frames.add(frames);
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::control::Control;
 use crate::event::{EventKind, Key};
 use crate::frame::{AudioFormat, Flags, Format, Frame, FramePool, Header, PACKET_ROOM, VideoFormat};
-use crate::ledger::{DropReason, NodeLedger, Trail, TrailRecord};
+use crate::ledger::{DropReason, NodeId, NodeLedger, Trail, TrailRecord};
 use crate::link::{Inlet, Item, LinkId, Outlet};
 use crate::media_type::{Codec, Medium};
 use crate::pool::Pool;
@@ -11,21 +11,40 @@ use crate::timestamp::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The ends of a node's links, and what one call leaves behind for its lane.
+/// The ends of a node's links, and what it has beside its state.
 pub(crate) struct Wiring {
     pub(crate) inlets: Vec<Inlet>,
     pub(crate) outlets: Vec<Outlet>,
     pub(crate) pools: Vec<FramePool>,
     pub(crate) trails: Arc<Pool<TrailRecord>>,
     pub(crate) ledger: Arc<NodeLedger>,
+    pub(crate) wake_at: Option<Timestamp>,
+    /// Tells frames that are born here from all others; counts up from the node's
+    /// own first.
+    pub(crate) flow: u64,
+    pub(crate) sequence: u64,
+    pub(crate) ended: bool,
+    pub(crate) taken: u64,
+}
+
+/// What one call leaves behind for its lane, which lends it to each of its nodes
+/// in turn.
+pub(crate) struct Outbox {
     pub(crate) staged: Vec<Staged>,
     pub(crate) rendered: Vec<(Header, Medium)>,
     pub(crate) upstream: Vec<(LinkId, Control)>,
     pub(crate) events: Vec<EventKind>,
-    pub(crate) wake_at: Option<Timestamp>,
-    pub(crate) sequence: u64,
-    pub(crate) ended: bool,
-    pub(crate) taken: u64,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            staged: Vec::with_capacity(64),
+            rendered: Vec::with_capacity(16),
+            upstream: Vec::with_capacity(16),
+            events: Vec::with_capacity(16),
+        }
+    }
 }
 
 pub(crate) struct Staged {
@@ -35,17 +54,20 @@ pub(crate) struct Staged {
 }
 
 impl Wiring {
-    pub(crate) fn new(outputs: usize, slots: usize, trails: Arc<Pool<TrailRecord>>) -> Self {
+    /// For the node `node`, without links. \[control\]
+    pub(crate) fn new(
+        node: NodeId,
+        pools: Vec<FramePool>,
+        trails: Arc<Pool<TrailRecord>>,
+        ledger: Arc<NodeLedger>,
+    ) -> Self {
         Self {
             inlets: Vec::new(),
             outlets: Vec::new(),
-            pools: (0..outputs).map(|_| FramePool::new(slots)).collect(),
+            pools,
             trails,
-            ledger: Arc::default(),
-            staged: Vec::with_capacity(64),
-            rendered: Vec::with_capacity(16),
-            upstream: Vec::with_capacity(4),
-            events: Vec::with_capacity(16),
+            ledger,
+            flow: u64::from(node.0) << 40,
             wake_at: None,
             sequence: 0,
             ended: false,
@@ -60,6 +82,7 @@ impl Wiring {
 pub struct Context<'a> {
     pub(crate) now: Timestamp,
     pub(crate) wiring: &'a mut Wiring,
+    pub(crate) out: &'a mut Outbox,
 }
 
 impl Context<'_> {
@@ -140,13 +163,13 @@ impl Context<'_> {
 
     /// Puts a frame out through `port`, to every link there.
     pub fn push(&mut self, port: usize, frame: Frame) {
-        self.wiring.staged.push(Staged { port, key: None, item: Item::Frame(frame) });
+        self.out.staged.push(Staged { port, key: None, item: Item::Frame(frame) });
     }
 
     /// Puts a frame out through the member `key` of a port that its kind
     /// declares `each`.
     pub fn push_to(&mut self, port: usize, key: Key, frame: Frame) {
-        self.wiring.staged.push(Staged { port, key: Some(key), item: Item::Frame(frame) });
+        self.out.staged.push(Staged { port, key: Some(key), item: Item::Frame(frame) });
     }
 
     /// Says that nothing more comes through any output. The node is not called
@@ -157,7 +180,7 @@ impl Context<'_> {
 
     /// Says that nothing more comes through the member `key` of any port.
     pub fn end_key(&mut self, port: usize, key: Key) {
-        self.wiring.staged.push(Staged { port, key: Some(key), item: Item::End });
+        self.out.staged.push(Staged { port, key: Some(key), item: Item::End });
     }
 
     /// Whether anything is linked to output `port`, or to its member `key`.
@@ -177,7 +200,8 @@ impl Context<'_> {
     pub fn born(&mut self, captured: Timestamp, duration: Duration) -> Header {
         let sequence = self.wiring.sequence;
         self.wiring.sequence += 1;
-        let trail = Some(Trail::begin(&self.wiring.trails, captured));
+        self.wiring.flow += 1;
+        let trail = Some(Trail::begin(&self.wiring.trails, captured, self.wiring.flow));
         Header { pts: captured, captured, duration, sequence, flags: Flags::default(), trail }
     }
 
@@ -212,7 +236,7 @@ impl Context<'_> {
     /// its time is entered in the ledger, up to the end of this call.
     pub fn rendered(&mut self, frame: Frame) {
         let medium = frame.format().medium();
-        self.wiring.rendered.push((frame.header, medium));
+        self.out.rendered.push((frame.header, medium));
     }
 
     /// Counts a frame that goes no further.
@@ -222,27 +246,27 @@ impl Context<'_> {
 
     /// Tells whoever runs the engine. Allocate no text on a real-time node.
     pub fn emit(&mut self, event: EventKind) {
-        self.wiring.events.push(event);
+        self.out.events.push(event);
     }
 
     /// Sends a message upstream through every link of input `port`.
     pub fn request(&mut self, port: usize, control: &Control) {
         for index in 0..self.wiring.inlets.len() {
             if self.wiring.inlets[index].port == port {
-                self.wiring.upstream.push((self.wiring.inlets[index].link, control.clone()));
+                self.out.upstream.push((self.wiring.inlets[index].link, control.clone()));
             }
         }
     }
 
     /// Sends a message upstream through one link.
     pub fn request_link(&mut self, link: LinkId, control: &Control) {
-        self.wiring.upstream.push((link, control.clone()));
+        self.out.upstream.push((link, control.clone()));
     }
 
     /// Sends a message upstream through every link of every input.
     pub fn forward(&mut self, control: &Control) {
         for index in 0..self.wiring.inlets.len() {
-            self.wiring.upstream.push((self.wiring.inlets[index].link, control.clone()));
+            self.out.upstream.push((self.wiring.inlets[index].link, control.clone()));
         }
     }
 }

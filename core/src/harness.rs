@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use crate::cell::{Cell, OnFault, State};
 use crate::clock::{Clock, VIRTUAL_START};
-use crate::context::Wiring;
+use crate::context::{Outbox, Wiring};
 use crate::control::{Control, Through};
 use crate::event::{EventKind, Key};
 use crate::fault::{Fault, NodeError};
-use crate::frame::{AudioFormat, Format, Frame, Header, VideoFormat};
+use crate::frame::{AudioFormat, Format, Frame, FramePool, Header, VideoFormat};
 use crate::ledger::{NodeId, NodeLedger, Trail, TrailRecord, trail_pool};
 use crate::link::{Inlet, Item, LinkId, Outlet, Overflow, Receiver, Sender};
 use crate::media_type::{Codec, MediaType, Size};
@@ -37,6 +37,7 @@ const MOST_CALLS: usize = 100_000;
 /// One node, its inputs and outputs in the test's hands, in virtual time.
 pub struct Harness {
     cell: Cell,
+    out: Outbox,
     clock: Clock,
     trails: Arc<Pool<TrailRecord>>,
     outputs: Vec<VecDeque<(Option<Key>, Frame)>>,
@@ -102,12 +103,14 @@ impl Harness {
             shared,
         })?;
         let trails = Arc::new(trail_pool(256));
-        let mut wiring = Wiring::new(spec.outputs.len(), 64, Arc::clone(&trails));
+        let pools = spec.outputs.iter().map(|_| FramePool::new(64)).collect();
+        let mut wiring = Wiring::new(NodeId(0), pools, Arc::clone(&trails), Arc::default());
         wiring.inlets = (0..spec.inputs.len()).map(|port| inlet(port, port)).collect();
         let mut cell = Cell::new(NodeId(0), spec, node, wiring, waker, OnFault::Stop);
         cell.fed = !spec.inputs.is_empty();
         Ok(Self {
             cell,
+            out: Outbox::default(),
             clock,
             trails,
             outputs: spec.outputs.iter().map(|_| VecDeque::with_capacity(1024)).collect(),
@@ -143,6 +146,7 @@ impl Harness {
             overflow: Overflow::Wait,
             spill: VecDeque::new(),
             closing: false,
+            untold: false,
             ledger: Arc::default(),
         });
     }
@@ -157,7 +161,7 @@ impl Harness {
     pub fn header(&mut self, duration: Duration) -> Header {
         let mut header = Header::new(self.now(), duration);
         header.sequence = self.sequence;
-        header.trail = Some(Trail::begin(&self.trails, self.now()));
+        header.trail = Some(Trail::begin(&self.trails, self.now(), self.sequence));
         self.sequence += 1;
         header
     }
@@ -282,16 +286,16 @@ impl Harness {
             if !self.cell.is_due(now) {
                 return;
             }
-            self.cell.call(now, &self.clock);
-            let wiring = &mut self.cell.wiring;
-            for staged in wiring.staged.drain(..) {
+            self.cell.call(now, &mut self.out);
+            self.cell.enter(now, self.clock.now(), &mut self.out);
+            for staged in self.out.staged.drain(..) {
                 match staged.item {
                     Item::Frame(frame) => self.outputs[staged.port].push_back((staged.key, frame)),
                     Item::End => self.ended.extend(staged.key),
                 }
             }
-            self.events.append(&mut wiring.events);
-            self.upstream.append(&mut wiring.upstream);
+            self.events.append(&mut self.out.events);
+            self.upstream.append(&mut self.out.upstream);
         }
         panic!("{} is called again and again and takes nothing", self.cell.spec.kind);
     }
@@ -390,7 +394,6 @@ fn inlet(port: usize, link: usize) -> Inlet {
         port,
         link: LinkId(u32::try_from(link).unwrap_or(u32::MAX)),
         receiver: Receiver::Local(VecDeque::with_capacity(1024)),
-        head: None,
         ended: false,
         is_loop: false,
         leaving: false,

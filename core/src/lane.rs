@@ -1,33 +1,52 @@
 //! `Lane`: one thread and the nodes that run on it, to completion, in
 //! topological order.
 //!
-//! A turn calls every node that is due, upstream first, again and again until
-//! none is. Frames between two nodes of the lane go straight into the receiver's
-//! queue; frames for other lanes go into their rings, with one wake each that
-//! costs a system call only if the other lane sleeps. Everything that changes
-//! the lane comes by message and is applied between two calls.
+//! A lane knows which of its nodes may have something to do: those into whose
+//! links something was put, whose instant has come, or who were called by
+//! another lane. A turn goes through these, upstream first, again and again
+//! until there are none. Frames between two nodes of the lane go straight into
+//! the receiver's queue; frames for other lanes go into their rings, with one
+//! wake a call that costs a system call only if the other lane sleeps.
+//! Everything that changes the lane comes by message and is applied between two
+//! calls.
+//!
+//! Reading the clock costs more than many a node's call. A node whose calls take
+//! next to nothing is timed once in a while, and its frames leave it at the
+//! instant the lane last read; the time shows with the next reading, which is at
+//! most `UNTIMED` calls away. If that finds more than `SUSPECT` gone, the nodes
+//! called meanwhile are timed call by call for a while. A lane told to be exact
+//! reads the clock after every call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::cell::{Cell, State};
 use crate::clock::Clock;
-use crate::context::Staged;
+use crate::context::{Outbox, Staged};
 use crate::control::{Control, Through};
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Key};
 use crate::ledger::{Counter, DropReason, NodeId};
 use crate::link::{self, Inlet, Item, LinkId, Outlet, Overflow};
 use crate::node::Node;
-use crate::timestamp::Timestamp;
-use crate::waker::LaneWaker;
+use crate::ready::Ready;
+use crate::timers::Timers;
+use crate::timestamp::{Timestamp, duration_nanos};
+use crate::waker::{LaneWaker, PLACES, Place};
 
-/// Turns through a lane's nodes at one go, at most: a node that is always due
-/// must not keep the lane from its mail, nor virtual time from passing.
+/// Rounds through a lane's nodes at one go, at most: a node that is always due
+/// must not keep virtual time from passing.
 const MOST_ROUNDS: usize = 10_000;
 /// Messages that may wait for a lane before senders are refused.
 const MAILBOX: usize = 1_024;
+/// Calls in a row for which no clock is read, at most.
+const UNTIMED: usize = 16;
+/// More than so many quick calls can take.
+const SUSPECT: Duration = Duration::from_micros(100);
+/// Ends a chain of cells.
+const NONE: usize = usize::MAX;
 
 /// Where messages for a lane are put. \[real-time\]
 #[derive(Clone)]
@@ -52,7 +71,7 @@ impl Mailbox {
         let outcome = self.sender.try_send(message).map_err(|refused| match refused {
             TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
         });
-        self.waker.wake();
+        self.waker.wake_for_mail();
         outcome
     }
 
@@ -125,6 +144,8 @@ pub(crate) struct LaneLedger {
     /// The node being called, plus one; 0 between calls.
     pub(crate) current: AtomicU32,
     pub(crate) turns: Counter,
+    /// Nanoseconds awake, up to the end of the last turn.
+    pub(crate) busy: Counter,
     /// Notices that found no room.
     pub(crate) lost_notices: Counter,
 }
@@ -132,35 +153,59 @@ pub(crate) struct LaneLedger {
 /// One thread's nodes.
 pub(crate) struct Lane {
     cells: Vec<Option<Box<Cell>>>,
+    /// Cells, upstream first.
     order: Vec<usize>,
+    /// Which of them, by their place in `order`, may have something to do.
+    ready: Ready,
+    /// By `Place`: the first cell that has it; and the next one, by cell.
+    first_at: Vec<usize>,
+    next_at: Vec<usize>,
+    timers: Timers,
+    /// Cells that a full link keeps from being called.
+    blocked: Vec<usize>,
+    /// Cells called since the clock was last read.
+    untimed: Vec<usize>,
+    out: Outbox,
+    /// The time, as last read.
+    now: Timestamp,
+    exact: bool,
     inbox: Receiver<Message>,
     mailbox: Mailbox,
     notices: Sender<Notice>,
     clock: Clock,
     ledger: Arc<LaneLedger>,
-    staged: Vec<Staged>,
     started: bool,
     stopping: bool,
     quit: bool,
 }
 
 impl Lane {
-    pub(crate) fn new(clock: Clock, notices: Sender<Notice>) -> Self {
+    /// `exact` has the clock read after every call. \[control\]
+    pub(crate) fn new(clock: Clock, notices: Sender<Notice>, exact: bool) -> Self {
         let (mailbox, inbox) = Mailbox::new(Arc::default());
         let ledger = LaneLedger {
             current: AtomicU32::new(0),
             turns: Counter::default(),
+            busy: Counter::default(),
             lost_notices: Counter::default(),
         };
         Self {
             cells: Vec::new(),
             order: Vec::new(),
+            ready: Ready::default(),
+            first_at: vec![NONE; PLACES],
+            next_at: Vec::new(),
+            timers: Timers::default(),
+            blocked: Vec::new(),
+            untimed: Vec::with_capacity(UNTIMED),
+            out: Outbox::default(),
+            now: clock.now(),
+            exact,
             inbox,
             mailbox,
             notices,
             clock,
             ledger: Arc::new(ledger),
-            staged: Vec::with_capacity(64),
             started: false,
             stopping: false,
             quit: false,
@@ -177,12 +222,9 @@ impl Lane {
 
     /// The body of the lane's thread.
     pub(crate) fn run(mut self) {
-        loop {
+        while !self.quit {
             self.turn();
-            if self.quit {
-                return;
-            }
-            if self.may_sleep() {
+            if self.ready.is_empty() {
                 let limit = self.next_timer().map(|at| at.since(self.clock.now()));
                 if limit.is_none_or(|limit| !limit.is_zero()) {
                     self.mailbox.waker().sleep(limit);
@@ -193,41 +235,32 @@ impl Lane {
 
     /// Calls whatever is due until nothing is; tells whether anything was.
     pub(crate) fn turn(&mut self) -> bool {
-        self.mailbox.waker().take_call();
         self.ledger.turns.add(1);
+        self.untimed.clear();
+        self.now = self.clock.now().max(self.now);
+        let began = self.now;
         let mut any = false;
-        let mut now = self.clock.now();
         for _ in 0..MOST_ROUNDS {
-            let mut progress = self.read_mail();
+            let mail = self.listen();
             if !self.started || self.quit {
-                return progress && !self.quit;
+                return mail && !self.quit;
             }
-            for at in 0..self.order.len() {
-                let place = self.order[at];
-                let Some(mut cell) = self.cells[place].take() else { continue };
-                cell.wiring.outlets.retain_mut(|outlet| {
-                    outlet.flush();
-                    !(outlet.closing && outlet.spill.is_empty())
-                });
-                if !self.is_blocked(&cell) && cell.is_due(now) {
-                    self.ledger.current.store(cell.id.0 + 1, Ordering::Relaxed);
-                    now = cell.call(now, &self.clock);
-                    self.ledger.current.store(0, Ordering::Relaxed);
-                    self.hand_out(&mut cell, now);
-                    progress = true;
-                }
-                if cell.untold_end && cell.wiring.outlets.iter().all(|outlet| outlet.spill.is_empty()) {
-                    cell.untold_end = false;
-                    self.notify(Notice::Event(Event { at: now, node: cell.id, kind: EventKind::Ended }));
-                    progress = true;
-                }
-                self.cells[place] = Some(cell);
+            while let Some(cell) = self.timers.expire(self.now) {
+                self.make_ready(cell);
             }
+            let mut progress = mail;
+            let mut from = 0;
+            while let Some(position) = self.ready.take(from) {
+                progress |= self.visit(self.order[position]);
+                from = position + 1;
+            }
+            self.read_clock();
             if !progress {
-                return any;
+                break;
             }
             any = true;
         }
+        self.ledger.busy.add(duration_nanos(self.now.since(began)));
         any
     }
 
@@ -238,38 +271,128 @@ impl Lane {
 
     /// The earliest instant that a node asked for.
     pub(crate) fn next_timer(&self) -> Option<Timestamp> {
-        self.cells
-            .iter()
-            .flatten()
-            .filter(|cell| cell.state == State::Running && !self.is_blocked(cell))
-            .filter_map(|cell| cell.wiring.wake_at)
-            .min()
+        self.timers.first()
     }
 
-    /// Whether sleeping loses nothing: tells every full ring's receiver that we
-    /// wait, and looks once more whether there is room by now.
-    fn may_sleep(&self) -> bool {
-        self.cells
-            .iter()
-            .flatten()
-            .flat_map(|cell| &cell.wiring.outlets)
-            .filter(|outlet| outlet.is_full())
-            .all(|outlet| outlet.sender.block(outlet.capacity))
+    /// Reads what others have called for; tells whether there was mail.
+    fn listen(&mut self) -> bool {
+        let Self { cells, ready, first_at, next_at, mailbox, .. } = self;
+        let mail = mailbox.waker().look(|place| {
+            let mut at = first_at[place.index()];
+            while at != NONE {
+                if let Some(cell) = &cells[at] {
+                    ready.set(cell.position);
+                }
+                at = next_at[at];
+            }
+        });
+        mail && self.read_mail()
+    }
+
+    fn make_ready(&mut self, at: usize) {
+        if let Some(cell) = &mut self.cells[at] {
+            self.ready.set(cell.position);
+        }
+    }
+
+    fn read_clock(&mut self) {
+        let now = self.clock.now().max(self.now);
+        if now.since(self.now) > SUSPECT {
+            for &at in &self.untimed {
+                if let Some(cell) = &mut self.cells[at] {
+                    cell.pace.suspect();
+                }
+            }
+        }
+        self.untimed.clear();
+        self.now = now;
+    }
+
+    /// Calls a cell if it is due; tells whether it did anything.
+    fn visit(&mut self, at: usize) -> bool {
+        let Some(mut cell) = self.cells[at].take() else { return false };
+        let due = !self.is_blocked(&mut cell, at) && cell.is_due(self.now);
+        if due {
+            self.call(&mut cell, at);
+        }
+        let told = cell.untold_end && cell.wiring.outlets.iter().all(|outlet| outlet.spill.is_empty());
+        if told {
+            cell.untold_end = false;
+            self.notify(Notice::Event(Event { at: self.now, node: cell.id, kind: EventKind::Ended }));
+        }
+        self.cells[at] = Some(cell);
+        due || told
+    }
+
+    fn call(&mut self, cell: &mut Cell, at: usize) {
+        let calls = cell.wiring.ledger.calls.get();
+        // What reaches a sink has come to its end: that instant is worth a reading.
+        let timed = self.exact
+            || !cell.spec.real_time
+            || cell.spec.outputs.is_empty()
+            || cell.pace.is_timed(cell.id, calls);
+        if timed && !self.untimed.is_empty() {
+            self.read_clock();
+        }
+        let start = self.now;
+        self.ledger.current.store(cell.id.0 + 1, Ordering::Relaxed);
+        cell.call(start, &mut self.out);
+        self.ledger.current.store(0, Ordering::Relaxed);
+        if timed {
+            self.now = self.clock.now().max(start);
+            let stands_for = cell.pace.timed(duration_nanos(self.now.since(start)));
+            cell.wiring.ledger.busy.add(stands_for);
+        } else {
+            cell.pace.skip();
+            self.untimed.push(at);
+            if self.untimed.len() == UNTIMED {
+                self.read_clock();
+            }
+        }
+        cell.enter(start, self.now, &mut self.out);
+        self.hand_out(cell);
+        let again = cell.is_due_again(self.now);
+        if again {
+            self.ready.set(cell.position);
+        }
+        self.timers.set(at, cell.wiring.wake_at.filter(|_| !again));
+        // It may have made room for others.
+        while let Some(at) = self.blocked.pop() {
+            self.make_ready(at);
+        }
     }
 
     /// Whether a link that waits has no room; notes which, for the watcher.
-    fn is_blocked(&self, cell: &Cell) -> bool {
-        let full = cell.wiring.outlets.iter().find(|outlet| match outlet.sender {
-            link::Sender::Local { cell: to, .. } => {
-                outlet.overflow == Overflow::Wait
-                    && self.cells[to]
-                        .as_ref()
-                        .and_then(|cell| cell.wiring.inlets.iter().find(|inlet| inlet.link == outlet.link))
-                        .is_some_and(|inlet| inlet.len() >= outlet.capacity)
+    fn is_blocked(&mut self, cell: &mut Cell, at: usize) -> bool {
+        let mut full = None;
+        let mut closed = false;
+        for outlet in &mut cell.wiring.outlets {
+            let waits = match outlet.sender {
+                link::Sender::Local { cell: to, .. } => {
+                    outlet.overflow == Overflow::Wait
+                        && self.cells[to]
+                            .as_ref()
+                            .and_then(|cell| {
+                                cell.wiring.inlets.iter().find(|inlet| inlet.link == outlet.link)
+                            })
+                            .is_some_and(|inlet| inlet.len() >= outlet.capacity)
+                }
+                _ => outlet.must_wait(),
+            };
+            outlet.tell();
+            closed |= outlet.closing && outlet.spill.is_empty();
+            full = full.or(waits.then_some(outlet.link));
+        }
+        if closed {
+            cell.wiring.outlets.retain(|outlet| !(outlet.closing && outlet.spill.is_empty()));
+        }
+        if full.is_some() || cell.blocked {
+            cell.wiring.ledger.note_blocked(full);
+            cell.blocked = full.is_some();
+            if cell.blocked && !self.blocked.contains(&at) {
+                self.blocked.push(at);
             }
-            _ => outlet.is_full(),
-        });
-        cell.wiring.ledger.note_blocked(full.map(|outlet| outlet.link));
+        }
         full.is_some()
     }
 
@@ -281,7 +404,11 @@ impl Lane {
                 Message::Control { node, control, through } => {
                     let Some(cell) = self.cell_mut(node) else { continue };
                     match cell.state {
-                        State::Running | State::AwaitingNode => cell.controls.push_back((control, through)),
+                        State::Running | State::AwaitingNode => {
+                            cell.controls.push_back((control, through));
+                            let position = cell.position;
+                            self.ready.set(position);
+                        }
                         State::Bypassed if through.is_some() => pass_upstream(&cell.wiring.inlets, &control),
                         State::Bypassed | State::Ended => {}
                     }
@@ -292,6 +419,7 @@ impl Lane {
                         Some(cell) if cell.state == State::AwaitingNode => cell.replace(with),
                         _ => with,
                     };
+                    self.ready.set_all(self.order.len());
                     self.notify(Notice::Left(Box::new(old)));
                 }
                 Message::GiveUp { node } => {
@@ -299,15 +427,20 @@ impl Lane {
                         && let Some(mut cell) = self.cells[place].take()
                     {
                         cell.end();
-                        let now = self.clock.now();
-                        self.hand_out(&mut cell, now);
+                        self.hand_out(&mut cell);
+                        self.ready.set(cell.position);
+                        self.timers.set(place, None);
                         self.cells[place] = Some(cell);
                     }
                 }
-                Message::Start => self.started = true,
+                Message::Start => {
+                    self.started = true;
+                    self.ready.set_all(self.order.len());
+                }
                 Message::Stop => {
                     self.stopping = true;
                     self.cells.iter_mut().flatten().for_each(|cell| cell.stopping = true);
+                    self.ready.set_all(self.order.len());
                 }
                 Message::Quit => self.quit = true,
             }
@@ -319,13 +452,18 @@ impl Lane {
         for mut cell in edit.add.drain(..) {
             cell.stopping |= self.stopping;
             let free = self.cells.iter().position(Option::is_none);
-            let place = free.unwrap_or(self.cells.len());
+            let at = free.unwrap_or(self.cells.len());
             if free.is_none() {
                 self.cells.push(None);
+                self.next_at.push(NONE);
             }
-            self.cells[place] = Some(cell);
-            self.order.push(place);
+            let first = &mut self.first_at[Place::of(cell.id).index()];
+            self.next_at[at] = std::mem::replace(first, at);
+            self.cells[at] = Some(cell);
+            self.order.push(at);
         }
+        self.timers.reserve(self.cells.len());
+        self.blocked.reserve(self.cells.len());
         for (node, inlet) in edit.inlets.drain(..) {
             if let Some(cell) = self.cell_mut(node) {
                 cell.fed = true;
@@ -344,7 +482,10 @@ impl Lane {
                     cell.waker.wake();
                 }
                 // Nothing will come through it any more.
-                _ => deliver(&mut self.cells, &mut outlet, Item::End),
+                _ => {
+                    deliver(&mut self.cells, &mut self.ready, &mut outlet, Item::End);
+                    outlet.tell();
+                }
             }
         }
         for &node in &edit.unexpect {
@@ -366,7 +507,8 @@ impl Lane {
             for outlet in
                 cell.wiring.outlets.iter_mut().filter(|outlet| outlet.link == link && !outlet.closing)
             {
-                deliver(&mut self.cells, outlet, Item::End);
+                deliver(&mut self.cells, &mut self.ready, outlet, Item::End);
+                outlet.tell();
                 outlet.closing = true;
             }
             self.cells[place] = Some(cell);
@@ -383,71 +525,79 @@ impl Lane {
                 );
             }
             if let Some(cell) = self.cells[place].take() {
+                self.forget_place(cell.id, place);
+                self.timers.set(place, None);
+                self.blocked.retain(|&other| other != place);
+                self.untimed.retain(|&other| other != place);
                 self.notify(Notice::Gone(cell));
             }
         }
         let cells = &self.cells;
         self.order.sort_unstable_by_key(|&place| cells[place].as_ref().map(|cell| (cell.rank, cell.id)));
+        for (position, &at) in self.order.iter().enumerate() {
+            self.cells[at].iter_mut().for_each(|cell| cell.position = position);
+        }
+        // Whom the change gives something to do, each finds out for itself.
+        self.ready.set_all(self.order.len());
         self.notify(Notice::Left(edit));
     }
 
+    /// Takes a cell out of the chain of those that have its place.
+    fn forget_place(&mut self, node: NodeId, at: usize) {
+        let next = self.next_at[at];
+        let mut before = self.first_at[Place::of(node).index()];
+        if before == at {
+            self.first_at[Place::of(node).index()] = next;
+            return;
+        }
+        while before != NONE && self.next_at[before] != at {
+            before = self.next_at[before];
+        }
+        if before != NONE {
+            self.next_at[before] = next;
+        }
+    }
+
     fn place_of(&self, node: NodeId) -> Option<usize> {
-        self.cells.iter().position(|cell| cell.as_ref().is_some_and(|cell| cell.id == node))
+        let mut at = self.first_at[Place::of(node).index()];
+        while at != NONE {
+            if self.cells[at].as_ref().is_some_and(|cell| cell.id == node) {
+                return Some(at);
+            }
+            at = self.next_at[at];
+        }
+        None
     }
 
     fn cell_mut(&mut self, node: NodeId) -> Option<&mut Cell> {
-        self.cells.iter_mut().flatten().find(|cell| cell.id == node).map(|cell| &mut **cell)
+        self.place_of(node).and_then(|at| self.cells[at].as_deref_mut())
     }
 
     /// Hands out what a call left behind: frames to links, messages upstream,
     /// events to the supervisor.
-    fn hand_out(&mut self, cell: &mut Cell, now: Timestamp) {
-        let mut staged = std::mem::replace(&mut cell.wiring.staged, std::mem::take(&mut self.staged));
-        for Staged { port, key, item } in staged.drain(..) {
-            self.send(cell, port, key, item);
+    fn hand_out(&mut self, cell: &mut Cell) {
+        let Self { cells, ready, out, .. } = self;
+        for Staged { port, key, item } in out.staged.drain(..) {
+            send(cells, ready, cell, port, key, item);
         }
-        self.staged = staged;
         if cell.wiring.ended {
             cell.wiring.ended = false;
             for outlet in &mut cell.wiring.outlets {
-                deliver(&mut self.cells, outlet, Item::End);
+                deliver(cells, ready, outlet, Item::End);
             }
         }
-        for (link, control) in cell.wiring.upstream.drain(..) {
+        cell.wiring.outlets.iter_mut().for_each(Outlet::tell);
+        for (link, control) in out.upstream.drain(..) {
             let inlet = cell.wiring.inlets.iter().position(|inlet| inlet.link == link);
             if let Some(at) = inlet {
                 pass_upstream(&cell.wiring.inlets[at..=at], &control);
             }
         }
-        for kind in cell.wiring.events.drain(..) {
-            self.notify(Notice::Event(Event { at: now, node: cell.id, kind }));
+        let mut events = std::mem::take(&mut self.out.events);
+        for kind in events.drain(..) {
+            self.notify(Notice::Event(Event { at: self.now, node: cell.id, kind }));
         }
-    }
-
-    fn send(&mut self, cell: &mut Cell, port: usize, key: Option<crate::event::Key>, item: Item) {
-        let fits = |outlet: &Outlet| outlet.port == port && outlet.key == key;
-        let Some(last) = cell.wiring.outlets.iter().rposition(fits) else {
-            if matches!(item, Item::Frame(_)) {
-                cell.wiring.ledger.dropped[DropReason::Unlinked as usize].add(1);
-            }
-            return;
-        };
-        for outlet in cell.wiring.outlets[..last].iter_mut().filter(|outlet| fits(outlet)) {
-            let copy = match &item {
-                Item::Frame(frame) => Item::Frame(frame.clone()),
-                Item::End => Item::End,
-            };
-            deliver(&mut self.cells, outlet, copy);
-        }
-        let is_end = matches!(item, Item::End);
-        deliver(&mut self.cells, &mut cell.wiring.outlets[last], item);
-        if is_end {
-            cell.wiring
-                .outlets
-                .iter_mut()
-                .filter(|outlet| fits(outlet))
-                .for_each(|outlet| outlet.closing = true);
-        }
+        self.out.events = events;
     }
 
     fn notify(&self, notice: Notice) {
@@ -468,25 +618,57 @@ fn pass_upstream(inlets: &[Inlet], control: &Control) {
     }
 }
 
-/// Puts an item into its link, of whichever sort.
-fn deliver(cells: &mut [Option<Box<Cell>>], outlet: &mut Outlet, item: Item) {
+/// Puts an item out through every link of a port, counted where there is more
+/// than one.
+fn send(
+    cells: &mut [Option<Box<Cell>>],
+    ready: &mut Ready,
+    cell: &mut Cell,
+    port: usize,
+    key: Option<Key>,
+    item: Item,
+) {
+    let fits = |outlet: &Outlet| outlet.port == port && outlet.key == key;
+    let Some(last) = cell.wiring.outlets.iter().rposition(fits) else {
+        if matches!(item, Item::Frame(_)) {
+            cell.wiring.ledger.dropped[DropReason::Unlinked as usize].add(1);
+        }
+        return;
+    };
+    for outlet in cell.wiring.outlets[..last].iter_mut().filter(|outlet| fits(outlet)) {
+        let copy = match &item {
+            Item::Frame(frame) => Item::Frame(frame.clone()),
+            Item::End => Item::End,
+        };
+        deliver(cells, ready, outlet, copy);
+    }
+    let is_end = matches!(item, Item::End);
+    deliver(cells, ready, &mut cell.wiring.outlets[last], item);
+    if is_end {
+        let outlets = cell.wiring.outlets.iter_mut();
+        outlets.filter(|outlet| fits(outlet)).for_each(|outlet| outlet.closing = true);
+    }
+}
+
+/// Puts an item into its link, of whichever sort; a receiver in another lane is
+/// yet to be told.
+fn deliver(cells: &mut [Option<Box<Cell>>], ready: &mut Ready, outlet: &mut Outlet, item: Item) {
     let link::Sender::Local { cell, .. } = outlet.sender else {
         outlet.send(item);
         return;
     };
     let Some(to) = cells[cell].as_mut() else { return };
+    ready.set(to.position);
     let Some(inlet) = to.wiring.inlets.iter_mut().find(|inlet| inlet.link == outlet.link) else { return };
-    let is_frame = matches!(item, Item::Frame(_));
     let link::Receiver::Local(queue) = &mut inlet.receiver else { return };
-    let mut dropped = 0;
-    if is_frame {
+    if matches!(item, Item::Frame(_)) {
         outlet.ledger.frames.add(1);
         if queue.len() >= outlet.capacity {
             match outlet.overflow {
                 Overflow::Wait => {}
                 Overflow::DropOldest => {
                     queue.pop_front();
-                    dropped = 1;
+                    outlet.ledger.dropped.add(1);
                 }
                 Overflow::DropNewest => {
                     outlet.ledger.dropped.add(1);
@@ -496,6 +678,5 @@ fn deliver(cells: &mut [Option<Box<Cell>>], outlet: &mut Outlet, item: Item) {
         }
     }
     queue.push_back(item);
-    outlet.ledger.dropped.add(dropped);
     outlet.ledger.high_water.raise(queue.len() as u64);
 }

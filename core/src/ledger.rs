@@ -13,13 +13,13 @@
 //! read by any thread at any time.
 
 use serde::Serialize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::Timestamp;
 use crate::frame::Header;
-use crate::histogram::Histogram;
+use crate::histogram::{Blocks, Histogram, Summary};
 use crate::link::LinkId;
 use crate::media_type::Medium;
 use crate::pool::{Pool, Pooled};
@@ -49,8 +49,20 @@ pub struct Step {
 pub struct TrailRecord {
     left: Timestamp,
     taken: Timestamp,
-    len: usize,
-    steps: [Step; TRAIL_STEPS],
+    /// Tells the frame from all others since its birth.
+    flow: u64,
+    len: u32,
+    steps: [Shares; TRAIL_STEPS],
+}
+
+/// A `Step` as a trail keeps it, in nanoseconds: small, since every frame has
+/// dozens.
+#[derive(Clone, Copy, Default)]
+struct Shares {
+    node: NodeId,
+    wait: u64,
+    buffer: u64,
+    work: u64,
 }
 
 /// A frame's own record; cloning copies it, since copies part ways.
@@ -60,9 +72,9 @@ impl TrailRecord {
     const EMPTY: Self = Self {
         left: Timestamp::ZERO,
         taken: Timestamp::ZERO,
+        flow: 0,
         len: 0,
-        steps: [Step { node: NodeId(0), wait: Duration::ZERO, buffer: Duration::ZERO, work: Duration::ZERO };
-            TRAIL_STEPS],
+        steps: [Shares { node: NodeId(0), wait: 0, buffer: 0, work: 0 }; TRAIL_STEPS],
     };
 }
 
@@ -75,56 +87,65 @@ pub fn trail_pool(limit: usize) -> Pool<TrailRecord> {
 }
 
 impl Trail {
-    /// A trail that begins at `captured`. \[real-time\]
-    pub(crate) fn begin(pool: &Pool<TrailRecord>, captured: Timestamp) -> Self {
+    /// A trail that begins at `captured`; `flow` tells the frame from all others. \[real-time\]
+    pub(crate) fn begin(pool: &Pool<TrailRecord>, captured: Timestamp, flow: u64) -> Self {
         let mut record = pool.get();
         if let Some(record) = record.get_mut() {
             record.left = captured;
             record.taken = captured;
+            record.flow = flow;
             record.len = 0;
         }
         Self(record)
     }
 
+    /// What tells the frame from all others since its birth. \[any\]
+    pub(crate) fn flow(&self) -> u64 {
+        self.0.flow
+    }
+
     /// Notes that a node took the frame at `now`. \[real-time\]
     pub(crate) fn take(&mut self, now: Timestamp) {
         if let Some(record) = self.0.get_mut() {
-            // A lane reads its clock once a call, so its idea of now may be a little
-            // older than the sender's when the frame left.
+            // A lane reads its clock once a call at most, so its idea of now may be a
+            // little older than the sender's when the frame left.
             record.taken = now.max(record.left);
         }
     }
 
     /// Notes that `node`, called at `start`, let the frame go at `end`; gives
-    /// the step. \[real-time\]
-    pub(crate) fn leave(&mut self, node: NodeId, start: Timestamp, end: Timestamp) -> Step {
-        let Some(record) = self.0.get_mut() else { return Step::default() };
+    /// the step, or `None` where it took no time that a clock was read for. \[real-time\]
+    pub(crate) fn leave(&mut self, node: NodeId, start: Timestamp, end: Timestamp) -> Option<Step> {
+        let record = self.0.get_mut()?;
+        if record.left == end && record.taken == end {
+            return None;
+        }
         let began = start.max(record.taken);
-        let step = Step {
+        let shares = Shares {
             node,
-            wait: record.taken.since(record.left),
-            buffer: began.since(record.taken),
-            work: end.since(began),
+            wait: record.taken.nanos().saturating_sub(record.left.nanos()),
+            buffer: began.nanos() - record.taken.nanos(),
+            work: end.nanos().saturating_sub(began.nanos()),
         };
-        if record.len < TRAIL_STEPS {
-            record.steps[record.len] = step;
+        if let Some(place) = record.steps.get_mut(record.len as usize) {
+            *place = shares;
             record.len += 1;
         } else {
             let last = &mut record.steps[TRAIL_STEPS - 1];
-            last.wait += step.wait;
-            last.buffer += step.buffer;
-            last.work += step.work;
+            last.wait += shares.wait;
+            last.buffer += shares.buffer;
+            last.work += shares.work;
         }
         record.left = end.max(began);
-        step
+        Some(shares.step())
     }
 
     /// Moves the trail's beginning `by` later, as where a frame is made of the
     /// later part of another: the source held that part for so much less. \[real-time\]
     pub(crate) fn advance(&mut self, by: Duration) {
         let Some(record) = self.0.get_mut() else { return };
-        let mut rest = by;
-        for step in &mut record.steps[..record.len] {
+        let mut rest = duration_nanos(by);
+        for step in &mut record.steps[..record.len as usize] {
             for share in [&mut step.buffer, &mut step.wait, &mut step.work] {
                 let taken = rest.min(*share);
                 *share -= taken;
@@ -134,8 +155,19 @@ impl Trail {
     }
 
     /// The steps so far. \[any\]
-    pub(crate) fn steps(&self) -> &[Step] {
-        &self.0.steps[..self.0.len]
+    pub(crate) fn steps(&self) -> impl Iterator<Item = Step> + '_ {
+        self.0.steps[..self.0.len as usize].iter().map(Shares::step)
+    }
+}
+
+impl Shares {
+    const fn step(&self) -> Step {
+        Step {
+            node: self.node,
+            wait: Duration::from_nanos(self.wait),
+            buffer: Duration::from_nanos(self.buffer),
+            work: Duration::from_nanos(self.work),
+        }
     }
 }
 
@@ -145,8 +177,10 @@ impl Clone for Trail {
         if let Some(to) = copy.get_mut() {
             to.left = self.0.left;
             to.taken = self.0.taken;
+            to.flow = self.0.flow;
             to.len = self.0.len;
-            to.steps[..self.0.len].copy_from_slice(self.steps());
+            let len = self.0.len as usize;
+            to.steps[..len].copy_from_slice(&self.0.steps[..len]);
         }
         Self(copy)
     }
@@ -206,7 +240,6 @@ impl DropReason {
 }
 
 /// What one node has done.
-#[derive(Default)]
 pub struct NodeLedger {
     /// Frames taken from links.
     pub taken: Counter,
@@ -216,24 +249,80 @@ pub struct NodeLedger {
     pub dropped: [Counter; DropReason::ALL.len()],
     /// Calls of the node.
     pub calls: Counter,
-    /// Waiting, per frame put out.
-    pub wait: Histogram,
-    /// Working, per frame put out.
-    pub work: Histogram,
-    /// Buffering, per frame put out.
-    pub buffer: Histogram,
+    /// Nanoseconds inside its calls. Where calls are too short to be timed one by
+    /// one, those that were stand for the rest.
+    pub busy: Counter,
+    /// Frames put out (or rendered) whose time is followed.
+    pub followed: Counter,
+    /// Waiting, of those frames that waited at all.
+    wait: Histogram,
+    /// Working, of those frames for which a clock was read.
+    work: Histogram,
+    /// Buffering, of those frames that were held.
+    buffer: Histogram,
     /// What was rendered here, for a sink.
     pub rendered: PathLedger,
     /// The link whose want of room keeps it from being called, plus one.
     blocked: AtomicU32,
 }
 
+impl Default for NodeLedger {
+    fn default() -> Self {
+        let blocks = Arc::<Blocks>::default();
+        blocks.reserve(BLOCKS_PER_NODE);
+        Self::sharing(&blocks)
+    }
+}
+
+/// Blocks of histograms that a node may be expected to need.
+pub(crate) const BLOCKS_PER_NODE: usize = 8;
+
 impl NodeLedger {
+    /// One whose histograms take their blocks from `blocks`. \[control\]
+    pub(crate) fn sharing(blocks: &Arc<Blocks>) -> Self {
+        Self {
+            taken: Counter::default(),
+            frames: Counter::default(),
+            dropped: Default::default(),
+            calls: Counter::default(),
+            busy: Counter::default(),
+            followed: Counter::default(),
+            wait: Histogram::sharing(blocks),
+            work: Histogram::sharing(blocks),
+            buffer: Histogram::sharing(blocks),
+            rendered: PathLedger::sharing(blocks),
+            blocked: AtomicU32::new(0),
+        }
+    }
+
     /// Counts one frame with its step. \[real-time\]
-    pub(crate) fn step(&self, step: &Step) {
-        self.wait.record(step.wait);
-        self.work.record(step.work);
-        self.buffer.record(step.buffer);
+    pub(crate) fn step(&self, step: Option<&Step>) {
+        self.followed.add(1);
+        let Some(step) = step else { return };
+        let shares = [(&self.wait, step.wait), (&self.work, step.work), (&self.buffer, step.buffer)];
+        for (histogram, share) in shares {
+            if !share.is_zero() {
+                histogram.record(share);
+            }
+        }
+    }
+
+    /// Waiting, per frame put out. \[any\]
+    #[must_use]
+    pub fn wait(&self) -> Summary {
+        self.wait.summary_of(self.followed.get())
+    }
+
+    /// Working, per frame put out. \[any\]
+    #[must_use]
+    pub fn work(&self) -> Summary {
+        self.work.summary_of(self.followed.get())
+    }
+
+    /// Buffering, per frame put out. \[any\]
+    #[must_use]
+    pub fn buffer(&self) -> Summary {
+        self.buffer.summary_of(self.followed.get())
     }
 
     /// Notes which link keeps the node from being called. \[real-time\]
@@ -264,11 +353,11 @@ pub struct PathLedger {
     /// Capture to render.
     pub end_to_end: Histogram,
     medium: AtomicU32,
-    shares: Box<[PathShare]>,
+    /// Made when the first frame is rendered: most nodes render none.
+    shares: OnceLock<Box<[PathShare]>>,
 }
 
 /// The sums of one node's shares over all frames rendered at one sink.
-#[derive(Default)]
 struct PathShare {
     node: AtomicU32,
     wait: Counter,
@@ -276,33 +365,45 @@ struct PathShare {
     work: Counter,
 }
 
-impl Default for PathLedger {
+impl Default for PathShare {
     fn default() -> Self {
         Self {
-            end_to_end: Histogram::default(),
-            medium: AtomicU32::new(0),
-            shares: (0..PATH_NODES)
-                .map(|_| PathShare { node: AtomicU32::new(u32::MAX), ..PathShare::default() })
-                .collect(),
+            node: AtomicU32::new(u32::MAX),
+            wait: Counter::default(),
+            buffer: Counter::default(),
+            work: Counter::default(),
         }
     }
 }
 
+impl Default for PathLedger {
+    fn default() -> Self {
+        let blocks = Arc::<Blocks>::default();
+        blocks.reserve(BLOCKS_PER_NODE);
+        Self::sharing(&blocks)
+    }
+}
+
 impl PathLedger {
+    fn sharing(blocks: &Arc<Blocks>) -> Self {
+        Self { end_to_end: Histogram::sharing(blocks), medium: AtomicU32::new(0), shares: OnceLock::new() }
+    }
+
     /// Counts a frame rendered at `at`. \[real-time\]
     pub(crate) fn record(&self, header: &Header, medium: Medium, at: Timestamp) {
         let Some(trail) = &header.trail else { return };
         self.end_to_end.record(at.since(header.captured));
         self.medium.store(medium as u32 + 1, Ordering::Relaxed);
+        let shares = self.shares.get_or_init(|| (0..PATH_NODES).map(|_| PathShare::default()).collect());
         for step in trail.steps() {
             // Linear, because a path has a dozen nodes; the last place is for
             // all that find none of their own.
-            let place = self.shares[..PATH_NODES - 1].iter().find(|share| {
+            let place = shares[..PATH_NODES - 1].iter().find(|share| {
                 let node = share.node.load(Ordering::Relaxed);
                 node == step.node.0 || node == u32::MAX
             });
             let (share, node) =
-                place.map_or((&self.shares[PATH_NODES - 1], OTHER_NODES), |share| (share, step.node));
+                place.map_or((&shares[PATH_NODES - 1], OTHER_NODES), |share| (share, step.node));
             share.node.store(node.0, Ordering::Relaxed);
             share.wait.add(duration_nanos(step.wait));
             share.buffer.add(duration_nanos(step.buffer));
@@ -324,7 +425,9 @@ impl PathLedger {
     #[must_use]
     pub fn sums(&self) -> Vec<Step> {
         self.shares
-            .iter()
+            .get()
+            .into_iter()
+            .flatten()
             .filter(|share| share.node.load(Ordering::Relaxed) != u32::MAX)
             .map(|share| Step {
                 node: NodeId(share.node.load(Ordering::Relaxed)),
@@ -386,7 +489,7 @@ mod tests {
     fn shares_telescope_to_the_whole() {
         let pool = trail_pool(4);
         let mut header = Header::new(at(100), Duration::ZERO);
-        let mut trail = Trail::begin(&pool, at(100));
+        let mut trail = Trail::begin(&pool, at(100), 0);
         trail.leave(NodeId(0), at(110), at(111));
         trail.take(at(115));
         trail.leave(NodeId(1), at(115), at(119));
@@ -405,21 +508,21 @@ mod tests {
     #[test]
     fn a_trail_longer_than_its_steps_loses_no_time() {
         let pool = trail_pool(1);
-        let mut trail = Trail::begin(&pool, at(0));
+        let mut trail = Trail::begin(&pool, at(0), 0);
         for n in 0..100 {
             trail.take(at(u64::from(n)));
             trail.leave(NodeId(n), at(u64::from(n)), at(u64::from(n) + 1));
         }
-        let whole: Duration = trail.steps().iter().map(|s| s.wait + s.buffer + s.work).sum();
+        let whole: Duration = trail.steps().map(|s| s.wait + s.buffer + s.work).sum();
         assert_eq!(whole, Duration::from_millis(100));
     }
 
     #[test]
     fn a_copied_trail_goes_its_own_way() {
         let pool = trail_pool(4);
-        let mut a = Trail::begin(&pool, at(0));
+        let mut a = Trail::begin(&pool, at(0), 0);
         let b = a.clone();
         a.leave(NodeId(1), at(1), at(1));
-        assert_eq!((a.steps().len(), b.steps().len()), (1, 0));
+        assert_eq!((a.steps().count(), b.steps().count()), (1, 0));
     }
 }

@@ -44,9 +44,11 @@ pub mod param;
 mod placement;
 pub mod pool;
 pub mod port;
+mod ready;
 pub mod recording;
 pub mod registry;
 pub mod report;
+mod ring;
 pub mod rtp;
 pub mod schedule;
 #[cfg(test)]
@@ -55,7 +57,9 @@ mod scope;
 mod splice;
 mod suggest;
 mod supervisor;
+mod sync;
 mod takes;
+mod timers;
 pub mod timestamp;
 pub mod waker;
 

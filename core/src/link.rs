@@ -1,25 +1,30 @@
 //! `Link`: the bounded path between two ports.
 //!
 //! Inside a lane it is a queue that belongs to the receiving node. Between
-//! lanes it is a single-producer single-consumer ring (`ringbuf`), or, where
-//! the sender may discard what the receiver has not taken yet, a bounded queue
-//! that both ends may pop (`crossbeam-queue`), since the consumer's end of a
-//! single-consumer ring is not the producer's to touch.
+//! lanes it is a single-producer single-consumer ring, or, where the sender may
+//! discard what the receiver has not taken yet, a bounded queue that both ends
+//! may pop (`crossbeam-queue`), since the consumer's end of a single-consumer
+//! ring is not the producer's to touch.
+//!
+//! Who fills a ring wakes the receiver once a call, not once a frame. A sender
+//! that finds the ring full says so in `Crossing::blocked` and is not called
+//! again; a receiver that has taken something looks there, once a call, and
+//! wakes the sender. Each side writes first, then fences (`SeqCst`), then reads
+//! what the other writes, so that of the two at least one sees the other: either
+//! the sender sees the room, or the receiver sees it wait.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_queue::ArrayQueue;
-use ringbuf::traits::{Consumer, Observer, Producer, Split};
-use ringbuf::{HeapCons, HeapProd, HeapRb};
 
 use crate::control::Through;
 use crate::event::Key;
 use crate::frame::Frame;
 use crate::lane::Mailbox;
 use crate::ledger::{LinkLedger, NodeId};
-use crate::waker::LaneWaker;
+use crate::ring::{Consumer, Producer, ring};
+use crate::sync::{Arc, AtomicBool, Ordering, fence};
+use crate::waker::{LaneWaker, Place};
 
 /// What a link does with a frame for which there is no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,11 +65,11 @@ pub(crate) enum Sender {
         cell: usize,
     },
     Ring {
-        ring: HeapProd<Item>,
+        ring: Producer<Item>,
         shared: Arc<Crossing>,
     },
     Open {
-        queue: Arc<ArrayQueue<Item>>,
+        queue: std::sync::Arc<ArrayQueue<Item>>,
         shared: Arc<Crossing>,
     },
 }
@@ -72,16 +77,58 @@ pub(crate) enum Sender {
 /// What both ends of a link between lanes share beside the ring.
 pub(crate) struct Crossing {
     /// Set by a sender that found the ring full and is about to wait.
-    pub(crate) blocked: AtomicBool,
-    pub(crate) receiver: Arc<LaneWaker>,
-    pub(crate) sender: Arc<LaneWaker>,
+    blocked: AtomicBool,
+    receiver: Waking,
+    sender: Waking,
+}
+
+/// Which node of which lane is woken.
+pub(crate) struct Waking {
+    pub(crate) lane: Arc<LaneWaker>,
+    pub(crate) place: Place,
+}
+
+impl Waking {
+    fn wake(&self) {
+        self.lane.wake(self.place);
+    }
+}
+
+impl Crossing {
+    fn new(sender: Waking, receiver: Waking) -> Self {
+        Self { blocked: AtomicBool::new(false), receiver, sender }
+    }
+
+    /// Says that the sender waits for room, and whether it must: the receiver
+    /// may have made room meanwhile. \[real-time\]
+    fn must_wait<T>(&self, ring: &mut Producer<T>, capacity: usize) -> bool {
+        self.blocked.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        ring.len() >= capacity
+    }
+
+    /// Says that the receiver has taken something. \[real-time\]
+    fn made_room(&self) {
+        fence(Ordering::SeqCst);
+        if self.blocked.load(Ordering::Relaxed) && self.blocked.swap(false, Ordering::Relaxed) {
+            self.sender.wake();
+        }
+    }
 }
 
 /// Where a link's frames are taken.
 pub(crate) enum Receiver {
     Local(VecDeque<Item>),
-    Ring { ring: HeapCons<Item>, shared: Arc<Crossing> },
-    Open { queue: Arc<ArrayQueue<Item>> },
+    Ring {
+        ring: Consumer<Item>,
+        shared: Arc<Crossing>,
+        taken: bool,
+    },
+    /// Its next item stands apart once it was looked at.
+    Open {
+        queue: std::sync::Arc<ArrayQueue<Item>>,
+        head: Option<Item>,
+    },
 }
 
 /// The sending end.
@@ -97,7 +144,9 @@ pub(crate) struct Outlet {
     pub(crate) spill: VecDeque<Item>,
     /// It has been sent its end, and goes once nothing is spilled.
     pub(crate) closing: bool,
-    pub(crate) ledger: Arc<LinkLedger>,
+    /// Whether the receiver has yet to be woken for what was put in.
+    pub(crate) untold: bool,
+    pub(crate) ledger: std::sync::Arc<LinkLedger>,
 }
 
 /// The receiving end.
@@ -105,7 +154,6 @@ pub(crate) struct Inlet {
     pub(crate) port: usize,
     pub(crate) link: LinkId,
     pub(crate) receiver: Receiver,
-    pub(crate) head: Option<Item>,
     pub(crate) ended: bool,
     /// Whether it closes a loop.
     pub(crate) is_loop: bool,
@@ -129,174 +177,179 @@ pub(crate) struct Source {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u32);
 
-/// Both ends of a link between two lanes.
+/// Both ends of a link between two lanes. \[control\]
 pub(crate) fn crossing(
     capacity: usize,
     overflow: Overflow,
-    sender: Arc<LaneWaker>,
-    receiver: Arc<LaneWaker>,
+    sender: Waking,
+    receiver: Waking,
 ) -> (Sender, Receiver) {
-    let shared = Arc::new(Crossing { blocked: AtomicBool::new(false), receiver, sender });
+    let shared = Arc::new(Crossing::new(sender, receiver));
     // One more than asked for, so that `End` always has a place.
     if overflow == Overflow::DropOldest {
-        let queue = Arc::new(ArrayQueue::new(capacity + 1));
-        (Sender::Open { queue: Arc::clone(&queue), shared }, Receiver::Open { queue })
+        let queue = std::sync::Arc::new(ArrayQueue::new(capacity + 1));
+        let sending = std::sync::Arc::clone(&queue);
+        (Sender::Open { queue: sending, shared }, Receiver::Open { queue, head: None })
     } else {
-        let (producer, consumer) = HeapRb::new(capacity + 1).split();
+        let (producer, consumer) = ring(capacity + 1);
         (
             Sender::Ring { ring: producer, shared: Arc::clone(&shared) },
-            Receiver::Ring { ring: consumer, shared },
+            Receiver::Ring { ring: consumer, shared, taken: false },
         )
     }
 }
 
-impl Sender {
-    /// Frames that wait in a link between lanes.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Ring { ring, .. } => ring.occupied_len(),
-            Self::Open { queue, .. } => queue.len(),
-            Self::Local { .. } => 0,
-        }
-    }
-
-    /// Says that the sender waits for room, and whether it must: the receiver
-    /// may have made room meanwhile.
-    pub(crate) fn block(&self, capacity: usize) -> bool {
-        let Self::Ring { ring, shared } = self else { return false };
-        shared.blocked.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `Inlet::freed`: of the two sides, at least one
-        // sees the other's write, so either we see the room or they see us wait.
-        fence(Ordering::SeqCst);
-        ring.occupied_len() >= capacity
-    }
-}
-
 impl Inlet {
-    /// Brings the next item to the head, if there is one, without taking it.
+    /// Looks at the next item without taking it.
     pub(crate) fn peek(&mut self) -> Option<&Item> {
-        if self.head.is_none() {
-            self.head = match &mut self.receiver {
-                Receiver::Local(queue) => queue.pop_front(),
-                Receiver::Ring { ring, .. } => ring.try_pop(),
-                Receiver::Open { queue } => queue.pop(),
-            };
-            self.freed();
+        match &mut self.receiver {
+            Receiver::Local(queue) => queue.front(),
+            Receiver::Ring { ring, .. } => ring.peek(),
+            Receiver::Open { queue, head } => {
+                if head.is_none() {
+                    *head = queue.pop();
+                }
+                head.as_ref()
+            }
         }
-        self.head.as_ref()
     }
 
     /// Takes the next item.
     pub(crate) fn pop(&mut self) -> Option<Item> {
-        if let Some(item) = self.head.take() {
-            return Some(item);
-        }
-        let item = match &mut self.receiver {
+        match &mut self.receiver {
             Receiver::Local(queue) => queue.pop_front(),
-            Receiver::Ring { ring, .. } => ring.try_pop(),
-            Receiver::Open { queue } => queue.pop(),
-        };
-        if item.is_some() {
-            self.freed();
-        }
-        item
-    }
-
-    /// Items that wait, the head included.
-    pub(crate) fn len(&self) -> usize {
-        usize::from(self.head.is_some())
-            + match &self.receiver {
-                Receiver::Local(queue) => queue.len(),
-                Receiver::Ring { ring, .. } => ring.occupied_len(),
-                Receiver::Open { queue } => queue.len(),
+            Receiver::Ring { ring, taken, .. } => {
+                let item = ring.pop();
+                *taken |= item.is_some();
+                item
             }
+            Receiver::Open { queue, head } => head.take().or_else(|| queue.pop()),
+        }
     }
 
-    fn freed(&self) {
-        let Receiver::Ring { shared, .. } = &self.receiver else { return };
-        fence(Ordering::SeqCst);
-        if shared.blocked.load(Ordering::Relaxed) && shared.blocked.swap(false, Ordering::Relaxed) {
-            shared.sender.wake();
+    /// Items that wait.
+    pub(crate) fn len(&self) -> usize {
+        match &self.receiver {
+            Receiver::Local(queue) => queue.len(),
+            Receiver::Ring { ring, .. } => ring.len(),
+            Receiver::Open { queue, head } => queue.len() + usize::from(head.is_some()),
+        }
+    }
+
+    /// Tells a sender in another lane that there may be room: after each call.
+    pub(crate) fn tell_room(&mut self) {
+        if let Receiver::Ring { shared, taken, .. } = &mut self.receiver
+            && std::mem::take(taken)
+        {
+            shared.made_room();
         }
     }
 }
 
 impl Outlet {
-    /// Puts an item into a link between lanes and wakes the receiver; a local
-    /// link is the lane's to fill.
+    /// Puts an item into a link between lanes, whose receiver [`Outlet::tell`]
+    /// wakes; a local link is the lane's to fill.
     pub(crate) fn send(&mut self, item: Item) {
         let is_frame = matches!(item, Item::Frame(_));
         let mut dropped = 0;
-        match &mut self.sender {
+        let waiting = match &mut self.sender {
             Sender::Local { .. } => return,
-            Sender::Ring { ring, shared } => {
-                let full = ring.occupied_len() >= self.capacity;
-                if self.overflow == Overflow::DropNewest {
-                    if full && is_frame {
-                        dropped = 1;
-                    } else if ring.try_push(item).is_err() {
-                        // `End` has a place of its own, and comes once.
-                        dropped = 1;
-                    }
-                } else if !self.spill.is_empty() || (full && is_frame) {
+            Sender::Ring { ring, .. } => {
+                if self.overflow == Overflow::DropNewest && is_frame && !ring.has_room(self.capacity) {
+                    dropped = 1;
+                } else if !self.spill.is_empty() {
                     self.spill.push_back(item);
-                } else if let Err(item) = ring.try_push(item) {
+                } else if let Err(item) = ring.push(item) {
                     self.spill.push_back(item);
                 }
-                shared.receiver.wake();
+                ring.len_at_most()
             }
-            Sender::Open { queue, shared } => {
+            Sender::Open { queue, .. } => {
                 while is_frame && queue.len() >= self.capacity && queue.pop().is_some() {
                     dropped += 1;
                 }
                 dropped += u64::from(queue.force_push(item).is_some());
-                shared.receiver.wake();
+                queue.len()
             }
-        }
+        };
+        self.untold = true;
         if is_frame {
             self.ledger.frames.add(1);
         }
-        self.ledger.dropped.add(dropped);
-        self.ledger.high_water.raise((self.sender.len() + self.spill.len()) as u64);
+        if dropped > 0 {
+            self.ledger.dropped.add(dropped);
+        }
+        self.note_high_water(waiting + self.spill.len());
+    }
+
+    /// Notes how many wait. What a ring says without asking the other end may be
+    /// too many, so a new height is looked at again.
+    fn note_high_water(&mut self, waiting: usize) {
+        if waiting as u64 <= self.ledger.high_water.get() {
+            return;
+        }
+        let waiting = match &mut self.sender {
+            Sender::Ring { ring, .. } => ring.len() + self.spill.len(),
+            _ => waiting,
+        };
+        self.ledger.high_water.raise(waiting as u64);
     }
 
     /// Moves what was spilled into the ring, as far as there is room.
-    pub(crate) fn flush(&mut self) {
-        let Sender::Ring { ring, shared } = &mut self.sender else { return };
-        let mut moved = false;
+    fn flush(&mut self) {
+        let Sender::Ring { ring, .. } = &mut self.sender else { return };
         while let Some(item) = self.spill.pop_front() {
-            let full = ring.occupied_len() >= self.capacity && matches!(item, Item::Frame(_));
-            if full {
-                self.spill.push_front(item);
-                break;
+            let may = !matches!(item, Item::Frame(_)) || ring.has_room(self.capacity);
+            match if may { ring.push(item) } else { Err(item) } {
+                Ok(()) => self.untold = true,
+                Err(item) => {
+                    self.spill.push_front(item);
+                    break;
+                }
             }
-            if let Err(item) = ring.try_push(item) {
-                self.spill.push_front(item);
-                break;
-            }
-            moved = true;
         }
-        if moved {
+    }
+
+    /// Wakes the receiver in another lane if anything was put in since.
+    pub(crate) fn tell(&mut self) {
+        if std::mem::take(&mut self.untold)
+            && let Sender::Ring { shared, .. } | Sender::Open { shared, .. } = &self.sender
+        {
             shared.receiver.wake();
         }
     }
 
-    /// Whether a `Wait` link between lanes has no room.
-    pub(crate) fn is_full(&self) -> bool {
-        self.overflow == Overflow::Wait
-            && matches!(self.sender, Sender::Ring { .. })
-            && (!self.spill.is_empty() || self.sender.len() >= self.capacity)
+    /// Whether a `Wait` link between lanes has no room, what was spilled included;
+    /// if so, the receiver wakes the sender when it has made some.
+    pub(crate) fn must_wait(&mut self) -> bool {
+        if self.overflow != Overflow::Wait {
+            return false;
+        }
+        loop {
+            self.flush();
+            let Sender::Ring { ring, shared } = &mut self.sender else { return false };
+            if self.spill.is_empty() && ring.has_room(self.capacity) {
+                return false;
+            }
+            if shared.must_wait(ring, self.capacity) {
+                return true;
+            }
+        }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::frame::{Format, Header};
     use crate::media_type::Codec;
 
+    fn waking() -> Waking {
+        Waking { lane: Arc::default(), place: Place::default() }
+    }
+
     fn ends(capacity: usize, overflow: Overflow) -> (Outlet, Inlet) {
-        let (sender, receiver) = crossing(capacity, overflow, Arc::default(), Arc::default());
+        let (sender, receiver) = crossing(capacity, overflow, waking(), waking());
         let link = LinkId(0);
         let outlet = Outlet {
             port: 0,
@@ -307,6 +360,7 @@ mod tests {
             overflow,
             spill: VecDeque::new(),
             closing: false,
+            untold: false,
             ledger: Arc::default(),
         };
         (
@@ -315,7 +369,6 @@ mod tests {
                 port: 0,
                 link,
                 receiver,
-                head: None,
                 ended: false,
                 is_loop: false,
                 leaving: false,
@@ -337,7 +390,7 @@ mod tests {
                 Item::Frame(frame) => Some(frame.header.sequence),
                 Item::End => None,
             });
-            outlet.flush();
+            outlet.must_wait();
         }
         seen
     }
@@ -363,13 +416,14 @@ mod tests {
     fn a_waiting_sender_is_called_when_there_is_room() {
         let (mut outlet, mut inlet) = ends(1, Overflow::Wait);
         outlet.send(frame(0));
-        assert!(outlet.is_full() && outlet.sender.block(1));
+        assert!(outlet.must_wait());
         let Sender::Ring { shared, .. } = &outlet.sender else { panic!() };
-        let waker = Arc::clone(&shared.sender);
-        assert!(!waker.take_call());
+        let waker = Arc::clone(&shared.sender.lane);
+        assert!(!waker.is_called());
         inlet.pop();
-        assert!(waker.take_call());
-        assert!(!outlet.sender.block(1), "there is room now");
+        inlet.tell_room();
+        assert!(waker.is_called());
+        assert!(!outlet.must_wait(), "there is room now");
     }
 
     #[test]

@@ -7,24 +7,31 @@
 //!
 //! The state of a slot is its `refs`:
 //!
-//! - 0: free. Only the free queue (or `get`, between its pop and its store)
-//!   holds it; nobody reads or writes the value.
-//! - 1: one handle. That handle may write, through `&mut self`.
+//! - 0: free. The free queue owns its box; nobody reads or writes the value.
+//! - 1: one handle, which owns the box. It may write, through `&mut self`.
 //! - n > 1: shared. Everyone may read, nobody may write.
 //!
 //! A handle that drops subtracts one with `Release`, so that its reads and
 //! writes come before; whoever brings it to 0 fences with `Acquire`, so that
 //! the next owner's writes come after every earlier handle's reads. A writer
 //! loads `refs` with `Acquire` for the same reason: seeing 1, it sees all that
-//! the dropped sharers did. The nasty race, two sharers dropping at once, has
+//! the dropped sharers did; a sole handle that drops may for that reason load
+//! instead of subtracting. The nasty race, two sharers dropping at once, has
 //! one winner, because `fetch_sub` is atomic: exactly one of them sees 1.
+//!
+//! A slot keeps its store alive, and the store its free slots: a circle, which
+//! the pool cuts when it is dropped, by closing the store and freeing what is
+//! free. A slot that comes back later is freed at once; one that comes back just
+//! then may be pushed after all was freed, so whoever pushes looks again whether
+//! the store was closed, and if so frees too. Push and close are each followed by
+//! a `SeqCst` fence before the look at the other's, so one of the two finds it.
 
-use std::cell::UnsafeCell;
+#![allow(unsafe_code)]
+
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Weak};
+use std::ptr::NonNull;
 
-use crossbeam_queue::ArrayQueue;
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, Queue, UnsafeCell, fence};
 
 /// A bounded store of reusable values. \[any\]
 pub struct Pool<T: Send + Sync> {
@@ -32,38 +39,49 @@ pub struct Pool<T: Send + Sync> {
 }
 
 struct Store<T: Send + Sync> {
-    free: ArrayQueue<Arc<Slot<T>>>,
+    free: Queue<Box<Slot<T>>>,
     made: AtomicUsize,
     dry: AtomicU64,
+    closed: AtomicBool,
     make: Box<dyn Fn() -> T + Send + Sync>,
 }
 
 struct Slot<T: Send + Sync> {
     refs: AtomicUsize,
+    /// Where it goes back to; none for a value beyond the limit.
+    home: Option<Arc<Store<T>>>,
     value: UnsafeCell<T>,
-    home: Weak<Store<T>>,
 }
 
 // SAFETY: the value is reached only through `Pooled`, which gives `&mut T` to a
 // sole handle and `&T` otherwise (the module's table of states), so `Slot` may
 // be shared wherever `T` may be shared and sent.
-#[allow(unsafe_code)]
 unsafe impl<T: Send + Sync> Sync for Slot<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Send for Slot<T> {}
 
 /// A counted handle to a pooled value. Cloning counts; dropping the last handle
 /// returns the value to its pool. \[any\]
 pub struct Pooled<T: Send + Sync> {
-    slot: Arc<Slot<T>>,
+    /// From `Box::into_raw`; valid while any handle is, by `refs`.
+    slot: NonNull<Slot<T>>,
 }
+
+// SAFETY: a handle is a counted `&Slot`, which is `Sync` as `T` is `Send + Sync`;
+// the last one owns the box, and boxes of `Send` values may be sent.
+unsafe impl<T: Send + Sync> Send for Pooled<T> {}
+// SAFETY: as above; `&Pooled` gives `&T` only.
+unsafe impl<T: Send + Sync> Sync for Pooled<T> {}
 
 impl<T: Send + Sync + 'static> Pool<T> {
     /// A pool of at most `limit` values, each made by `make` when first
     /// needed. A limit of 0 is read as 1. \[control\]
     pub fn new(limit: usize, make: impl Fn() -> T + Send + Sync + 'static) -> Self {
         let store = Store {
-            free: ArrayQueue::new(limit.max(1)),
+            free: Queue::new(limit.max(1)),
             made: AtomicUsize::new(0),
             dry: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
             make: Box::new(make),
         };
         Self { store: Arc::new(store) }
@@ -95,11 +113,19 @@ impl<T: Send + Sync + 'static> Pool<T> {
     }
 }
 
+impl<T: Send + Sync> Drop for Pool<T> {
+    fn drop(&mut self) {
+        self.store.closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.store.free_all();
+    }
+}
+
 impl<T: Send + Sync> Store<T> {
     fn get(store: &Arc<Self>) -> Pooled<T> {
         if let Some(slot) = store.free.pop() {
             slot.refs.store(1, Ordering::Relaxed);
-            return Pooled { slot };
+            return Pooled::own(slot);
         }
         // Counting first keeps concurrent callers from making more than fit.
         let keep = store.made.fetch_add(1, Ordering::Relaxed) < store.free.capacity();
@@ -107,26 +133,41 @@ impl<T: Send + Sync> Store<T> {
             store.made.fetch_sub(1, Ordering::Relaxed);
             store.dry.fetch_add(1, Ordering::Relaxed);
         }
-        let home = if keep { Arc::downgrade(store) } else { Weak::new() };
-        let value = UnsafeCell::new((store.make)());
-        Pooled { slot: Arc::new(Slot { refs: AtomicUsize::new(1), value, home }) }
+        Pooled::made((store.make)(), keep.then(|| Arc::clone(store)))
+    }
+
+    fn free_all(&self) {
+        while let Some(slot) = self.free.pop() {
+            drop(slot);
+        }
     }
 }
 
 impl<T: Send + Sync> Pooled<T> {
     /// A value that belongs to no pool and is freed with its last handle. \[control\]
     pub fn unpooled(value: T) -> Self {
-        let slot = Slot { refs: AtomicUsize::new(1), value: UnsafeCell::new(value), home: Weak::new() };
-        Self { slot: Arc::new(slot) }
+        Self::made(value, None)
+    }
+
+    fn made(value: T, home: Option<Arc<Store<T>>>) -> Self {
+        Self::own(Box::new(Slot { refs: AtomicUsize::new(1), home, value: UnsafeCell::new(value) }))
+    }
+
+    fn own(slot: Box<Slot<T>>) -> Self {
+        Self { slot: NonNull::from(Box::leak(slot)) }
+    }
+
+    fn slot(&self) -> &Slot<T> {
+        // SAFETY: `refs` counts this handle, so the box has not been freed.
+        unsafe { self.slot.as_ref() }
     }
 
     /// The value, to write, if this is its only handle. \[real-time\]
-    #[allow(unsafe_code)]
     pub fn get_mut(&mut self) -> Option<&mut T> {
-        if self.slot.refs.load(Ordering::Acquire) == 1 {
+        if self.slot().refs.load(Ordering::Acquire) == 1 {
             // SAFETY: refs is 1 and `self` is that handle, borrowed mutably, so
             // no other reference exists and none can be made while this lives.
-            Some(unsafe { &mut *self.slot.value.get() })
+            Some(self.slot().value.with_mut(|value| unsafe { &mut *value }))
         } else {
             None
         }
@@ -136,42 +177,56 @@ impl<T: Send + Sync> Pooled<T> {
     /// there never was one. \[real-time\]
     #[must_use]
     pub fn sibling(&self) -> Option<Self> {
-        self.slot.home.upgrade().map(|store| Store::get(&store))
+        let store = self.slot().home.as_ref()?;
+        (!store.closed.load(Ordering::Relaxed)).then(|| Store::get(store))
     }
 }
 
 impl<T: Send + Sync> Deref for Pooled<T> {
     type Target = T;
 
-    #[allow(unsafe_code)]
     fn deref(&self) -> &T {
         // SAFETY: a writer needs refs == 1 and `&mut` on the only handle; while
         // this shared borrow of a handle lives, there is no such writer.
-        unsafe { &*self.slot.value.get() }
+        self.slot().value.with(|value| unsafe { &*value })
     }
 }
 
 impl<T: Send + Sync> Clone for Pooled<T> {
     fn clone(&self) -> Self {
         // Relaxed suffices: the new handle is made from one that is alive.
-        self.slot.refs.fetch_add(1, Ordering::Relaxed);
-        Self { slot: Arc::clone(&self.slot) }
+        self.slot().refs.fetch_add(1, Ordering::Relaxed);
+        Self { slot: self.slot }
     }
 }
 
 impl<T: Send + Sync> Drop for Pooled<T> {
     fn drop(&mut self) {
-        if self.slot.refs.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
-            if let Some(store) = self.slot.home.upgrade() {
-                // The queue holds as many as were ever made, so this cannot fail.
-                let _ = store.free.push(Arc::clone(&self.slot));
+        let refs = &self.slot().refs;
+        if refs.load(Ordering::Acquire) != 1 {
+            if refs.fetch_sub(1, Ordering::Release) != 1 {
+                return;
             }
+            fence(Ordering::Acquire);
+        }
+        // SAFETY: this was the last handle, so the box is ours, and nobody uses
+        // `self.slot` after its drop.
+        let slot = unsafe { Box::from_raw(self.slot.as_ptr()) };
+        // Counted, because the slot is another's as soon as it is pushed.
+        let Some(store) = slot.home.clone() else { return };
+        if store.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        // The queue holds as many as were ever made, so this cannot fail.
+        let _ = store.free.push(slot);
+        fence(Ordering::SeqCst);
+        if store.closed.load(Ordering::Relaxed) {
+            store.free_all();
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -219,7 +274,7 @@ mod tests {
     fn handles_dropped_on_many_threads_all_come_back() {
         let pool = Pool::new(64, || 0u64);
         pool.fill(64);
-        for _ in 0..50 {
+        for _ in 0..if cfg!(miri) { 2 } else { 50 } {
             let handles: Vec<_> = (0..64).map(|_| pool.get()).collect();
             std::thread::scope(|scope| {
                 for _ in 0..4 {

@@ -207,9 +207,9 @@ impl Stage {
                 .map(|reason| (reason.name(), ledger.dropped[*reason as usize].get()))
                 .filter(|(_, count)| *count > 0)
                 .collect(),
-            wait_ms: ledger.wait.summary(),
-            work_ms: ledger.work.summary(),
-            buffer_ms: ledger.buffer.summary(),
+            wait_ms: ledger.wait(),
+            work_ms: ledger.work(),
+            buffer_ms: ledger.buffer(),
         }
     }
 }

@@ -24,11 +24,11 @@ use crate::event::{Event, EventKind, Figure, Key};
 use crate::fault::NodeError;
 use crate::frame::FramePool;
 use crate::graph::{Graph, GraphLane, GraphNode};
-use crate::histogram::Histogram;
+use crate::histogram::{Blocks, Histogram};
 use crate::lane::{Edit, Lane, LaneLedger, Mailbox, Message, Notice};
 use crate::lane_thread::LaneSettings;
-use crate::ledger::{NodeId, NodeLedger, Step, TrailRecord, trail_pool};
-use crate::link::{self, Inlet, LinkId, Outlet, Overflow, Receiver, Source};
+use crate::ledger::{BLOCKS_PER_NODE, NodeId, NodeLedger, Step, TrailRecord, trail_pool};
+use crate::link::{self, Inlet, LinkId, Outlet, Overflow, Receiver, Source, Waking};
 use crate::media_type::MediaType;
 use crate::node::{Node, Setup, Shared};
 use crate::param::Value;
@@ -36,12 +36,14 @@ use crate::pool::Pool;
 use crate::report::{Breach, FaultReport};
 use crate::schedule::{Schedule, pool_slots};
 use crate::timestamp::Timestamp;
-use crate::waker::NodeWaker;
+use crate::waker::{NodeWaker, Place};
 
 use retired::{LinkAccount, NodeAccount, Retired};
 
-/// Frames under way that the ledger follows at once.
+/// Frames under way that the ledger follows at once, at most.
 const TRAILS: usize = 4_096;
+/// Frames that a node may be expected to hold.
+const HELD: usize = 64;
 /// A node that fails is made anew at most this often.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -163,6 +165,7 @@ pub(crate) struct Supervisor {
     clock: Clock,
     shared: Shared,
     trails: Arc<Pool<TrailRecord>>,
+    blocks: Arc<Blocks>,
     notices: Sender<Notice>,
     lanes: BTreeMap<usize, LaneEntry>,
     nodes: BTreeMap<NodeId, NodeEntry>,
@@ -226,7 +229,10 @@ impl Supervisor {
         let mut failures = Vec::new();
         let mut made: Vec<Option<(Box<dyn Node>, NodeWaker)>> = graph.nodes.iter().map(|_| None).collect();
         for &index in &schedule.order {
-            let waker = NodeWaker::new(Arc::clone(lanes[&schedule.lane_of[index]].mailbox.waker()));
+            let lane = lanes[&schedule.lane_of[index]].mailbox.waker();
+            // Numbers are given out in the graph's order, below.
+            let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
+            let waker = NodeWaker::new(crate::sync::Arc::clone(lane), id);
             let node = &graph.nodes[index];
             match build(node, &waker, options.seed, &clock, &shared) {
                 Ok(made_node) => {
@@ -248,11 +254,15 @@ impl Supervisor {
             return Err(Diagnostics::new(failures, Arc::clone(&graph.sources)));
         }
 
+        // What waits in a link is followed, and so is what nodes hold.
+        let waiting: usize = schedule.links.iter().map(|link| link.capacity).sum();
+        let trails = (waiting + HELD * graph.nodes.len()).min(TRAILS);
         let mut supervisor = Self {
             seed: options.seed,
             clock,
             shared,
-            trails: Arc::new(trail_pool(TRAILS)),
+            trails: Arc::new(trail_pool(trails)),
+            blocks: Arc::default(),
             notices,
             next: Next { lane: lanes.len(), ..Next::default() },
             lanes,
@@ -527,17 +537,16 @@ impl Supervisor {
         waker: NodeWaker,
         rank: u64,
     ) -> Box<Cell> {
-        let mut wiring = Wiring::new(node.spec.outputs.len(), 0, Arc::clone(&self.trails));
-        let id = if let Some(before) = self.retired.take_node(&node.name, node.spec) {
-            wiring.ledger = before.ledger;
-            before.id
+        let (id, ledger) = if let Some(before) = self.retired.take_node(&node.name, node.spec) {
+            (before.id, before.ledger)
         } else {
             self.next.node += 1;
-            NodeId(self.next.node - 1)
+            (NodeId(self.next.node - 1), Arc::new(NodeLedger::sharing(&self.blocks)))
         };
-        wiring.pools =
+        self.blocks.reserve(BLOCKS_PER_NODE);
+        let pools =
             node.outputs.iter().map(|media| FramePool::for_output(media, pool_slots(media))).collect();
-        let ledger = Arc::clone(&wiring.ledger);
+        let wiring = Wiring::new(id, pools, Arc::clone(&self.trails), Arc::clone(&ledger));
         let mut cell = Cell::new(id, node.spec, made, wiring, waker.clone(), node.on_fault);
         cell.rank = rank;
         let entry = NodeEntry {
@@ -553,6 +562,13 @@ impl Supervisor {
         };
         self.nodes.insert(id, entry);
         Box::new(cell)
+    }
+
+    /// What wakes a node that is about to be made, under the number that it will
+    /// have.
+    fn waker_for(&self, node: &GraphNode, lane: usize) -> NodeWaker {
+        let id = self.retired.number_of(&node.name, node.spec).unwrap_or(NodeId(self.next.node));
+        NodeWaker::new(crate::sync::Arc::clone(self.lanes[&lane].mailbox.waker()), id)
     }
 
     /// Makes both ends of a link and enters them in the edits of their lanes.
@@ -577,8 +593,12 @@ impl Supervisor {
             let queue = VecDeque::with_capacity(wanted.capacity + 1);
             (link::Sender::Local { node: to, cell: 0 }, Receiver::Local(queue))
         } else {
-            let waker = |lane: usize| Arc::clone(self.lanes[&lane].mailbox.waker());
-            link::crossing(wanted.capacity, wanted.overflow, waker(sending.lane), waker(receiving.lane))
+            let waking = |lane: usize, node: NodeId| Waking {
+                lane: crate::sync::Arc::clone(self.lanes[&lane].mailbox.waker()),
+                place: Place::of(node),
+            };
+            let (sender, receiver) = (waking(sending.lane, from), waking(receiving.lane, to));
+            link::crossing(wanted.capacity, wanted.overflow, sender, receiver)
         };
         let outlet = Outlet {
             port: through.port,
@@ -587,8 +607,9 @@ impl Supervisor {
             sender,
             capacity: wanted.capacity,
             overflow: wanted.overflow,
-            spill: VecDeque::with_capacity(64),
+            spill: VecDeque::new(),
             closing: false,
+            untold: false,
             ledger,
         };
         let source = Source { lane: self.lanes[&sending.lane].mailbox.clone(), node: from, through };
@@ -596,7 +617,6 @@ impl Supervisor {
             port,
             link,
             receiver,
-            head: None,
             ended: false,
             is_loop: wanted.is_loop,
             leaving: false,
@@ -655,7 +675,7 @@ impl Supervisor {
 }
 
 fn new_lane(name: Arc<str>, clock: &Clock, notices: &Sender<Notice>) -> (LaneEntry, Lane) {
-    let lane = Lane::new(clock.clone(), notices.clone());
+    let lane = Lane::new(clock.clone(), notices.clone(), false);
     (LaneEntry { name, mailbox: lane.mailbox(), ledger: lane.ledger(), seen_turns: 0, ending: false }, lane)
 }
 

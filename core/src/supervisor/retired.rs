@@ -60,9 +60,17 @@ impl Retired {
 
     /// The account of a node that comes back.
     pub(super) fn take_node(&mut self, name: &str, spec: &'static NodeSpec) -> Option<NodeAccount> {
-        let same = |known: &NodeAccount| *known.name == *name && known.spec.kind == spec.kind;
-        let at = self.nodes.iter().position(same)?;
+        let at = self.place_of(name, spec)?;
         self.nodes.remove(at)
+    }
+
+    /// The number that a node which comes back will have again.
+    pub(super) fn number_of(&self, name: &str, spec: &'static NodeSpec) -> Option<NodeId> {
+        self.place_of(name, spec).map(|at| self.nodes[at].id)
+    }
+
+    fn place_of(&self, name: &str, spec: &'static NodeSpec) -> Option<usize> {
+        self.nodes.iter().position(|known| *known.name == *name && known.spec.kind == spec.kind)
     }
 
     pub(super) fn link(&mut self, account: LinkAccount) {

@@ -1,8 +1,6 @@
 //! What the supervisor does when members of a group come and go: it makes the
 //! parts of their templates, and takes them away when they have drained.
 
-use std::sync::Arc;
-
 use crate::control::Through;
 use crate::event::Key;
 use crate::graph::{End, TemplateLink};
@@ -10,7 +8,6 @@ use crate::lane::Message;
 use crate::lane_thread::LaneSettings;
 use crate::ledger::NodeId;
 use crate::schedule::{Class, TemplateLane};
-use crate::waker::NodeWaker;
 
 use super::{Edits, Instance, LaneDriver, Supervisor, Wanted, build, new_lane, post};
 
@@ -74,7 +71,7 @@ impl Supervisor {
         let before = self.rank_before(&template.links);
         for (at, node) in template.instantiate(member).into_iter().enumerate() {
             let lane = lane_of[at];
-            let waker = NodeWaker::new(Arc::clone(self.lanes[&lane].mailbox.waker()));
+            let waker = self.waker_for(&node, lane);
             match build(&node, &waker, self.seed, &self.clock, &self.shared) {
                 Ok(made) => {
                     let rank = before + plan.order.iter().position(|&other| other == at).unwrap_or(0) as u64;
