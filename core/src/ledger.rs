@@ -188,6 +188,7 @@ impl Clone for Trail {
 
 impl std::fmt::Debug for Trail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x} ", self.flow())?;
         f.debug_list().entries(self.steps()).finish()
     }
 }

@@ -13,7 +13,7 @@ impl Ready {
     pub(crate) fn set_all(&mut self, count: usize) {
         self.words.clear();
         self.words.resize(count.div_ceil(64), u64::MAX);
-        if let Some(last) = self.words.last_mut().filter(|_| count % 64 != 0) {
+        if let Some(last) = self.words.last_mut().filter(|_| !count.is_multiple_of(64)) {
             *last = (1 << (count % 64)) - 1;
         }
     }

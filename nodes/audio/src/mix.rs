@@ -408,7 +408,7 @@ mod tests {
         let out = node.take(0);
         assert_eq!(out[0].header.captured, captured);
         assert_eq!(out[1].header.captured, captured + TEN, "its second half");
-        assert_eq!(node.ledger().buffer.summary().count, 2, "both are followed");
+        assert_eq!(node.ledger().buffer().count, 2, "both are followed");
     }
 
     #[test]

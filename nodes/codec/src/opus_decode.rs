@@ -398,6 +398,6 @@ mod tests {
             assert_eq!(out[0].audio().unwrap().samples, samples, "{micros} µs");
             assert_eq!(out[0].header.flags, Flags::DISCONTINUITY, "it is sound now");
         }
-        assert_eq!(node.ledger().work.summary().count, 8, "every frame is followed");
+        assert_eq!(node.ledger().work().count, 8, "every frame is followed");
     }
 }

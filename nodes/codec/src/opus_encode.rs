@@ -397,7 +397,7 @@ mod tests {
             packets.iter().map(|p| (millis(p.header.captured), p.header.flags.has(Flags::MARKER))).collect();
         assert_eq!(times, [(0, true), (10, false), (20, false), (1015, true), (1025, false)]);
         assert!(packets.iter().all(|packet| packet.header.pts == packet.header.captured));
-        assert_eq!(node.ledger().work.summary().count, 2, "both packets of the first frame");
+        assert_eq!(node.ledger().work().count, 2, "both packets of the first frame");
     }
 
     #[test]
