@@ -23,7 +23,7 @@ pub(crate) struct Run {
 pub(crate) struct Reading {
     /// `audio.latency.p95`, `cpu`, `NODE.work.p50`, `NODE.psnr`.
     pub(crate) name: String,
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     pub(crate) value: f64,
 }
 
@@ -58,11 +58,11 @@ fn cpu() -> Duration {
 
 fn readings(report: &Report, busy: Duration) -> Vec<Reading> {
     let mut list = Vec::new();
-    let mut add = |name: String, unit, value: f64| {
+    let mut add = |name: String, unit: &str, value: f64| {
         // Someone who left and came again has two nodes of one name: the first
         // stands for both.
         if value.is_finite() && list.iter().all(|known: &Reading| known.name != name) {
-            list.push(Reading { name, unit, value });
+            list.push(Reading { name, unit: unit.to_owned(), value });
         }
     };
     let media = [("audio", report.end_to_end_ms.audio), ("video", report.end_to_end_ms.video)];
@@ -73,8 +73,8 @@ fn readings(report: &Report, busy: Duration) -> Vec<Reading> {
     }
     add("cpu".into(), "%", 100.0 * busy.as_secs_f64() / report.seconds);
     let figures = |name: &str| {
-        let some = report.figures.iter().filter(move |figure| figure.figure.name == name);
-        some.map(|figure| figure.figure.value).collect::<Vec<_>>()
+        let some = report.figures.iter().filter(move |figure| figure.name == name);
+        some.map(|figure| figure.value).collect::<Vec<_>>()
     };
     let rates = figures("kbps");
     if !rates.is_empty() {
@@ -83,8 +83,8 @@ fn readings(report: &Report, busy: Duration) -> Vec<Reading> {
     add("late".into(), "%", late(&report.stages));
     add("lost".into(), "%", lost(report));
     add("dropped".into(), "frames", dropped(report) as f64);
-    for FigureReport { node, figure } in &report.figures {
-        add(format!("{node}.{}", figure.name), figure.unit, figure.value);
+    for FigureReport { node, name, unit, value } in &report.figures {
+        add(format!("{node}.{name}"), unit, *value);
     }
     for stage in &report.stages {
         let shares = [("wait", &stage.wait_ms), ("work", &stage.work_ms), ("buffer", &stage.buffer_ms)];
@@ -123,8 +123,10 @@ fn lost(report: &Report) -> f64 {
 /// under way when the run ended.
 fn dropped(report: &Report) -> u64 {
     let counts = |stage: &Stage| {
-        let some =
-            stage.dropped_by_reason.iter().filter(|(reason, _)| !["unlinked", "stopped"].contains(reason));
+        let some = stage
+            .dropped_by_reason
+            .iter()
+            .filter(|(reason, _)| !["unlinked", "stopped"].contains(&reason.as_str()));
         some.map(|(_, count)| count).sum::<u64>()
     };
     report.stages.iter().map(counts).sum::<u64>() + report.links.iter().map(|link| link.dropped).sum::<u64>()

@@ -23,6 +23,7 @@ use crate::report::{EndToEnd, Report};
 use crate::schedule::{self, Schedule};
 use crate::supervisor::{LaneDriver, Supervisor};
 use crate::timestamp::Timestamp;
+use crate::watch::Watch;
 
 /// Notices under way from lanes to the supervisor, at most.
 const NOTICES: usize = 16_384;
@@ -88,6 +89,7 @@ pub struct Progress {
 pub struct Handle {
     stop: Arc<AtomicBool>,
     sets: Sender<Set>,
+    asks: Sender<Notice>,
 }
 
 pub(crate) struct Set {
@@ -107,6 +109,12 @@ impl Handle {
     pub fn set(&self, node: &str, param: &str, value: Value) {
         // The run may be over, in which case there is nothing to set.
         let _ = self.sets.send(Set { node: node.to_owned(), param: param.to_owned(), value });
+    }
+
+    /// For reading the ledger while the engine runs. \[any\]
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.asks.clone())
     }
 }
 
@@ -136,8 +144,9 @@ impl Engine {
             LaneDriver::Threads(Vec::new())
         };
         let schedule = Schedule::compile(&graph, schedule::cores(&options.clock));
+        let asks = sender.clone();
         let supervisor = Supervisor::new(graph, schedule, &options, sender, &mut lanes)?;
-        let handle = Handle { stop: Arc::default(), sets: set };
+        let handle = Handle { stop: Arc::default(), sets: set, asks };
         Ok(Self { supervisor, lanes, notices, sets, handle, options })
     }
 

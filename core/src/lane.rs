@@ -35,6 +35,7 @@ use crate::ready::Ready;
 use crate::timers::Timers;
 use crate::timestamp::{Timestamp, duration_nanos};
 use crate::waker::{LaneWaker, PLACES, Place};
+use crate::watch::Books;
 
 /// Rounds through a lane's nodes at one go, at most: a node that is always due
 /// must not keep virtual time from passing.
@@ -137,6 +138,8 @@ pub(crate) enum Notice {
     Left(Box<dyn Send>),
     /// A cell that was removed.
     Gone(Box<Cell>),
+    /// From elsewhere: somebody would read the ledgers.
+    Asked(Sender<Books>),
 }
 
 /// What a lane has done, for its watcher.
@@ -144,7 +147,7 @@ pub(crate) struct LaneLedger {
     /// The node being called, plus one; 0 between calls.
     pub(crate) current: AtomicU32,
     pub(crate) turns: Counter,
-    /// Nanoseconds awake, up to the end of the last turn.
+    /// Nanoseconds awake, up to the end of the last round through its nodes.
     pub(crate) busy: Counter,
     /// Notices that found no room.
     pub(crate) lost_notices: Counter,
@@ -238,7 +241,7 @@ impl Lane {
         self.ledger.turns.add(1);
         self.untimed.clear();
         self.now = self.clock.now().max(self.now);
-        let began = self.now;
+        let mut began = self.now;
         let mut any = false;
         for _ in 0..MOST_ROUNDS {
             let mail = self.listen();
@@ -255,12 +258,13 @@ impl Lane {
                 from = position + 1;
             }
             self.read_clock();
+            self.ledger.busy.add(duration_nanos(self.now.since(began)));
+            began = self.now;
             if !progress {
                 break;
             }
             any = true;
         }
-        self.ledger.busy.add(duration_nanos(self.now.since(began)));
         any
     }
 

@@ -326,6 +326,11 @@ impl NodeLedger {
         self.buffer.summary_of(self.followed.get())
     }
 
+    /// Waiting, working and buffering, without the frames that had none of it. \[any\]
+    pub(crate) const fn shares(&self) -> [&Histogram; 3] {
+        [&self.wait, &self.work, &self.buffer]
+    }
+
     /// Notes which link keeps the node from being called. \[real-time\]
     pub(crate) fn note_blocked(&self, link: Option<LinkId>) {
         self.blocked.store(link.map_or(0, |link| link.0 + 1), Ordering::Relaxed);

@@ -62,6 +62,7 @@ mod takes;
 mod timers;
 pub mod timestamp;
 pub mod waker;
+pub mod watch;
 
 pub use cell::OnFault;
 pub use clock::{Clock, VIRTUAL_START};
@@ -89,3 +90,4 @@ pub use report::Report;
 pub use schedule::Schedule;
 pub use timestamp::Timestamp;
 pub use waker::NodeWaker;
+pub use watch::{Snapshot, Watch};

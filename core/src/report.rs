@@ -1,8 +1,7 @@
 //! `Report`: what a run's ledger shows, for people and for machines.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::event::Figure;
 use crate::histogram::{Histogram, Summary};
 use crate::ledger::{DropReason, NodeLedger, Step};
 use crate::link::Overflow;
@@ -10,7 +9,7 @@ use crate::media_type::Medium;
 use crate::registry::NodeSpec;
 
 /// What a run showed. Its JSON form is the one that `--report` writes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The graph's name.
     pub graph: String,
@@ -24,6 +23,9 @@ pub struct Report {
     pub end_to_end_ms: EndToEnd,
     /// Capture to render at each sink, with the share of every node on the way.
     pub paths: Vec<Path>,
+    /// Every lane that is still there.
+    #[serde(default)]
+    pub lanes: Vec<LaneReport>,
     /// Every node.
     pub stages: Vec<Stage>,
     /// Every link.
@@ -43,18 +45,18 @@ pub struct Report {
 }
 
 /// Capture to render over all sinks, in milliseconds.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct EndToEnd {
     /// Sound; absent if none was rendered.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio: Option<Summary>,
     /// Pictures; absent if none were rendered.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub video: Option<Summary>,
 }
 
 /// One sink, and the way to it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Path {
     /// The sink.
     pub sink: String,
@@ -68,7 +70,7 @@ pub struct Path {
 }
 
 /// A node's mean share of a path's time, in milliseconds a frame.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Share {
     /// The node.
     pub node: String,
@@ -80,8 +82,23 @@ pub struct Share {
     pub buffer_ms: f64,
 }
 
+/// One lane: a thread, and the nodes that run on it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LaneReport {
+    /// Its name.
+    pub lane: String,
+    /// Whether all its nodes keep the real-time rules.
+    pub real_time: bool,
+    /// The share of its time that it was awake, 0 to 1; 0 in virtual time.
+    pub utilisation: f64,
+    /// Turns through its nodes.
+    pub turns: u64,
+    /// Times that it was woken from sleep.
+    pub wakes: u64,
+}
+
 /// One node.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stage {
     /// Its name.
     pub node: String,
@@ -94,8 +111,8 @@ pub struct Stage {
     /// Frames let go.
     pub dropped: u64,
     /// The same by reason, where there were any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub dropped_by_reason: Vec<(&'static str, u64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped_by_reason: Vec<(String, u64)>,
     /// Waiting before it, per frame put out.
     pub wait_ms: Summary,
     /// Being worked on in it.
@@ -105,7 +122,7 @@ pub struct Stage {
 }
 
 /// One link.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LinkReport {
     /// "node.port".
     pub from: String,
@@ -120,21 +137,24 @@ pub struct LinkReport {
     /// How many may.
     pub capacity: usize,
     /// What happens to those for which there is no room.
-    pub overflow: &'static str,
+    pub overflow: String,
 }
 
 /// What a node measured of the media that passed it, over the whole run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FigureReport {
     /// The node.
     pub node: String,
-    /// Name, unit and value.
-    #[serde(flatten)]
-    pub figure: Figure,
+    /// What it is called: "psnr".
+    pub name: String,
+    /// Its unit; empty where it has none.
+    pub unit: String,
+    /// How much it is.
+    pub value: f64,
 }
 
 /// A time at which the budget was not kept.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Breach {
     /// Seconds since the start at which it was noticed.
     pub at: f64,
@@ -151,7 +171,7 @@ pub struct Breach {
 }
 
 /// One failure.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FaultReport {
     /// Seconds since the start.
     pub at: f64,
@@ -160,7 +180,7 @@ pub struct FaultReport {
     /// Its kind.
     pub kind: String,
     /// The file it works on, where it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// What happened.
     pub what: String,
@@ -179,12 +199,12 @@ impl std::fmt::Display for FaultReport {
 }
 
 impl EndToEnd {
-    /// Over these sinks. \[control\]
-    pub(crate) fn of<'a>(sinks: impl Iterator<Item = &'a NodeLedger>) -> Self {
+    /// Over these sinks: what each renders, and how late. \[control\]
+    pub(crate) fn of<'a>(sinks: impl Iterator<Item = (Option<Medium>, &'a Histogram)>) -> Self {
         let all = [Histogram::default(), Histogram::default()];
-        for sink in sinks {
-            if let Some(medium) = sink.rendered.medium() {
-                all[medium as usize].merge(&sink.rendered.end_to_end);
+        for (medium, end_to_end) in sinks {
+            if let Some(medium) = medium {
+                all[medium as usize].merge(end_to_end);
             }
         }
         let some = |histogram: &Histogram| Some(histogram.summary()).filter(|summary| summary.count > 0);
@@ -193,18 +213,22 @@ impl EndToEnd {
 }
 
 impl Stage {
+    /// Frames put out. A sink that only looks on renders nothing, and still took
+    /// what it took. \[control\]
+    pub(crate) fn frames(spec: &NodeSpec, ledger: &NodeLedger) -> u64 {
+        if spec.outputs.is_empty() { ledger.taken.get() } else { ledger.frames.get() }
+    }
+
     pub(crate) fn of(node: &str, spec: &NodeSpec, lane: &str, ledger: &NodeLedger) -> Self {
-        // A sink that only looks on renders nothing, and still took what it took.
-        let looks_on = spec.outputs.is_empty();
         Self {
             node: node.to_owned(),
             kind: spec.kind.to_owned(),
             lane: lane.to_owned(),
-            frames: if looks_on { ledger.taken.get() } else { ledger.frames.get() },
+            frames: Self::frames(spec, ledger),
             dropped: ledger.drops(),
             dropped_by_reason: DropReason::ALL
                 .iter()
-                .map(|reason| (reason.name(), ledger.dropped[*reason as usize].get()))
+                .map(|reason| (reason.name().to_owned(), ledger.dropped[*reason as usize].get()))
                 .filter(|(_, count)| *count > 0)
                 .collect(),
             wait_ms: ledger.wait(),
@@ -252,7 +276,7 @@ impl LinkReport {
             dropped: ledger.dropped.get(),
             high_water: ledger.high_water.get(),
             capacity,
-            overflow: overflow.word(),
+            overflow: overflow.word().to_owned(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! nodes anew, and keeps the ledgers of all that ever ran.
 
 mod account;
-mod retired;
+pub(crate) mod retired;
 mod templates;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -94,6 +94,8 @@ struct LaneEntry {
     mailbox: Mailbox,
     ledger: Arc<LaneLedger>,
     seen_turns: u64,
+    /// Since when it is there.
+    since: Timestamp,
     /// Whether it was told to end.
     ending: bool,
 }
@@ -434,6 +436,8 @@ impl Supervisor {
             Notice::Event(event) => self.heed_event(&event, drivers, observe),
             Notice::Left(left) => drop(left),
             Notice::Gone(cell) => self.retire(cell),
+            // Who asked may have tired of waiting.
+            Notice::Asked(answer) => drop(answer.try_send(self.books())),
         }
     }
 
@@ -676,7 +680,17 @@ impl Supervisor {
 
 fn new_lane(name: Arc<str>, clock: &Clock, notices: &Sender<Notice>) -> (LaneEntry, Lane) {
     let lane = Lane::new(clock.clone(), notices.clone(), false);
-    (LaneEntry { name, mailbox: lane.mailbox(), ledger: lane.ledger(), seen_turns: 0, ending: false }, lane)
+    (
+        LaneEntry {
+            name,
+            mailbox: lane.mailbox(),
+            ledger: lane.ledger(),
+            seen_turns: 0,
+            since: clock.now(),
+            ending: false,
+        },
+        lane,
+    )
 }
 
 /// Posts what must not be lost. The box is far larger than what the supervisor

@@ -215,7 +215,7 @@ pub(super) fn troubles(report: &Report) -> Vec<String> {
 #[derive(Serialize)]
 struct Series {
     name: String,
-    unit: &'static str,
+    unit: String,
     #[serde(flatten)]
     spread: Spread,
     /// A value for each run; `None` where it showed none.
@@ -224,11 +224,11 @@ struct Series {
 
 /// The figures of all runs, in the order in which they were first shown.
 fn series(runs: &[Measured]) -> Vec<Series> {
-    let mut found: Vec<(String, &'static str, Vec<Option<f64>>)> = Vec::new();
+    let mut found: Vec<(String, &str, Vec<Option<f64>>)> = Vec::new();
     for (index, run) in runs.iter().enumerate() {
         for reading in &run.readings {
             let place = found.iter().position(|(name, ..)| *name == reading.name).unwrap_or_else(|| {
-                found.push((reading.name.clone(), reading.unit, vec![None; runs.len()]));
+                found.push((reading.name.clone(), &reading.unit, vec![None; runs.len()]));
                 found.len() - 1
             });
             found[place].2[index] = Some(reading.value);
@@ -238,7 +238,7 @@ fn series(runs: &[Measured]) -> Vec<Series> {
         .into_iter()
         .filter_map(|(name, unit, values)| {
             let there: Vec<f64> = values.iter().copied().flatten().collect();
-            Some(Series { name, unit, spread: Spread::of(&there)?, values })
+            Some(Series { name, unit: unit.to_owned(), spread: Spread::of(&there)?, values })
         })
         .collect()
 }
@@ -247,7 +247,7 @@ fn series(runs: &[Measured]) -> Vec<Series> {
 #[derive(Serialize)]
 struct Compared {
     name: String,
-    unit: &'static str,
+    unit: String,
     a: Option<f64>,
     b: Option<f64>,
     /// A over B, with its interval; absent where B's median is zero or no run
@@ -264,7 +264,7 @@ fn compared(a: &[Series], b: &[Series]) -> Vec<Compared> {
         });
         Compared {
             name: mine.name.clone(),
-            unit: mine.unit,
+            unit: mine.unit.clone(),
             a: Some(mine.spread.median),
             b: other.map(|other| other.spread.median),
             ratio: Ratio::of(&pairs),
@@ -273,7 +273,7 @@ fn compared(a: &[Series], b: &[Series]) -> Vec<Compared> {
     let only_b = b.iter().filter(|other| a.iter().all(|mine| mine.name != other.name));
     let alone = |other: &Series| Compared {
         name: other.name.clone(),
-        unit: other.unit,
+        unit: other.unit.clone(),
         a: None,
         b: Some(other.spread.median),
         ratio: None,
@@ -284,7 +284,7 @@ fn compared(a: &[Series], b: &[Series]) -> Vec<Compared> {
 fn spread_as_text(series: &[Series]) -> String {
     let row = |one: &Series| {
         let Spread { median, min, max, .. } = one.spread;
-        vec![one.name.clone(), number(median), number(min), number(max), one.unit.to_owned()]
+        vec![one.name.clone(), number(median), number(min), number(max), one.unit.clone()]
     };
     let head = [
         ("FIGURE", Align::Left),
@@ -314,7 +314,7 @@ fn comparison_as_text(a: &[Series], b: &[Series]) -> String {
                 (format!("{:.3}", ratio.ratio), interval, verdict)
             }
         };
-        let medians = [median(one.a), median(one.b), one.unit.to_owned()];
+        let medians = [median(one.a), median(one.b), one.unit.clone()];
         [vec![one.name.clone()], medians.to_vec(), vec![ratio, interval, verdict.to_owned()]].concat()
     };
     let head = [

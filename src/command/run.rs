@@ -251,9 +251,7 @@ fn as_text(report: &Report) -> String {
         .links
         .iter()
         .filter(|link| link.dropped > 0)
-        .map(|link| {
-            vec![link.from.clone(), link.to.clone(), link.dropped.to_string(), link.overflow.to_owned()]
-        })
+        .map(|link| vec![link.from.clone(), link.to.clone(), link.dropped.to_string(), link.overflow.clone()])
         .collect();
     if !dropping.is_empty() {
         let head = [
@@ -268,8 +266,8 @@ fn as_text(report: &Report) -> String {
         let rows: Vec<_> = report
             .figures
             .iter()
-            .map(|FigureReport { node, figure }| {
-                vec![node.clone(), figure.name.into(), format!("{:.2}", figure.value), figure.unit.into()]
+            .map(|FigureReport { node, name, unit, value }| {
+                vec![node.clone(), name.clone(), format!("{value:.2}"), unit.clone()]
             })
             .collect();
         let head =

@@ -8,6 +8,7 @@ mod check;
 mod command;
 mod latency;
 mod udp;
+mod views;
 
 use std::fs::File;
 use std::io::BufReader;

@@ -9,8 +9,9 @@ use crate::engine::{Progress, Update};
 use crate::event::EventKind;
 use crate::histogram::{Histogram, millis};
 use crate::ledger::{NodeId, Step};
-use crate::report::{Breach, EndToEnd, FigureReport, LinkReport, Path, Report, Stage};
+use crate::report::{Breach, EndToEnd, Report};
 use crate::timestamp::Timestamp;
+use crate::watch::{Books, LaneBook};
 
 use super::Supervisor;
 use super::retired::NodeAccount;
@@ -134,8 +135,11 @@ impl Supervisor {
             dropped: accounts.iter().map(|account| account.ledger.drops()).sum::<u64>()
                 + links.map(|link| link.ledger.dropped.get()).sum::<u64>()
                 + self.retired.dropped,
-            end_to_end_ms: EndToEnd::of(accounts.iter().map(|account| &*account.ledger)),
-            members: self.instances.iter().filter(|instance| !instance.gone).count(),
+            end_to_end_ms: EndToEnd::of(accounts.iter().map(|account| {
+                let rendered = &account.ledger.rendered;
+                (rendered.medium(), &rendered.end_to_end)
+            })),
+            members: self.members(),
         }
     }
 
@@ -155,46 +159,47 @@ impl Supervisor {
     }
 
     pub(crate) fn report(&self) -> Report {
-        let accounts = self.node_accounts();
-        let name = |id: NodeId| {
-            let found = accounts.iter().find(|account| account.id == id);
-            found.map_or_else(String::new, |account| account.name.to_string())
-        };
-        let links = self.links.values().chain(&self.retired.links);
-        let lost_events = self.lanes.values().map(|lane| lane.ledger.lost_notices.get()).sum::<u64>();
+        let undrained = self.nodes.values().filter(|entry| !entry.ended);
         Report {
-            graph: self.graph.name.clone(),
-            seconds: self.seconds(self.ended),
-            virtual_time: self.clock.is_virtual(),
-            seed: self.seed,
-            end_to_end_ms: EndToEnd::of(accounts.iter().map(|account| &*account.ledger)),
-            paths: accounts
-                .iter()
-                .filter_map(|account| Path::of(&account.name, &account.ledger, |step| name(step.node)))
-                .collect(),
-            stages: accounts
-                .iter()
-                .map(|account| Stage::of(&account.name, account.spec, &account.lane, &account.ledger))
-                .collect(),
-            links: links
-                .map(|link| LinkReport::of(&link.from, &link.to, link.capacity, link.overflow, &link.ledger))
-                .collect(),
-            forgotten: self.retired.forgotten,
-            lost_events: lost_events + self.retired.lost_events,
-            figures: self
-                .figures
-                .iter()
-                .map(|((node, _), figure)| FigureReport { node: name(*node), figure: *figure })
-                .collect(),
-            breaches: self.breaches.clone(),
-            faults: self.faults.clone(),
-            undrained: self
+            undrained: undrained.map(|entry| entry.node.name.to_string()).collect(),
+            ..self.books().report(self.ended)
+        }
+    }
+
+    /// Every ledger, to be read on another thread.
+    pub(crate) fn books(&self) -> Books {
+        let lanes = self.lanes.iter().map(|(&id, lane)| LaneBook {
+            id,
+            name: Arc::clone(&lane.name),
+            real_time: self
                 .nodes
                 .values()
-                .filter(|entry| !entry.ended)
-                .map(|entry| entry.node.name.to_string())
-                .collect(),
+                .filter(|entry| entry.lane == id)
+                .all(|entry| entry.node.spec.real_time),
+            since: lane.since,
+            ledger: Arc::clone(&lane.ledger),
+            waker: lane.mailbox.waker().clone(),
+        });
+        Books {
+            graph: self.graph.name.clone(),
+            clock: self.clock.clone(),
+            seed: self.seed,
+            started: self.started,
+            members: self.members(),
+            lanes: lanes.collect(),
+            nodes: self.node_accounts(),
+            live: self.nodes.keys().copied().collect(),
+            links: self.links.values().chain(&self.retired.links).cloned().collect(),
+            figures: self.figures.clone(),
+            faults: self.faults.clone(),
+            breaches: self.breaches.clone(),
+            forgotten: self.retired.forgotten,
+            lost_events: self.retired.lost_events,
         }
+    }
+
+    fn members(&self) -> usize {
+        self.instances.iter().filter(|instance| !instance.gone).count()
     }
 }
 

@@ -17,22 +17,22 @@ const REMEMBERED: usize = 256;
 
 /// What the report says of a node.
 #[derive(Clone)]
-pub(super) struct NodeAccount {
-    pub(super) id: NodeId,
-    pub(super) name: Arc<str>,
-    pub(super) spec: &'static NodeSpec,
-    pub(super) lane: Arc<str>,
-    pub(super) ledger: Arc<NodeLedger>,
+pub(crate) struct NodeAccount {
+    pub(crate) id: NodeId,
+    pub(crate) name: Arc<str>,
+    pub(crate) spec: &'static NodeSpec,
+    pub(crate) lane: Arc<str>,
+    pub(crate) ledger: Arc<NodeLedger>,
 }
 
 /// What the report says of a link.
 #[derive(Clone)]
-pub(super) struct LinkAccount {
-    pub(super) from: String,
-    pub(super) to: String,
-    pub(super) capacity: usize,
-    pub(super) overflow: Overflow,
-    pub(super) ledger: Arc<LinkLedger>,
+pub(crate) struct LinkAccount {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) capacity: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) ledger: Arc<LinkLedger>,
 }
 
 /// Those that are gone, the latest last.
