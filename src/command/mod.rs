@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod completions;
+mod diff;
 mod draw;
 mod nodes;
 mod plan;
@@ -45,6 +46,7 @@ enum Command {
     Plan(plan::Plan),
     Nodes(nodes::Nodes),
     Draw(draw::Draw),
+    Diff(diff::Diff),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }
@@ -57,6 +59,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Plan(plan) => plan.run(),
         Command::Nodes(nodes) => nodes.run(),
         Command::Draw(draw) => draw.run(),
+        Command::Diff(diff) => diff.run(),
         Command::Bench(bench) => bench.run(),
         Command::Completions(completions) => completions.run(),
     };
