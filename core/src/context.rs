@@ -163,12 +163,18 @@ impl Context<'_> {
 
     /// Puts a frame out through `port`, to every link there.
     pub fn push(&mut self, port: usize, frame: Frame) {
+        if frame.is_spare() {
+            return self.dropped(DropReason::PoolDry);
+        }
         self.out.staged.push(Staged { port, key: None, item: Item::Frame(frame) });
     }
 
     /// Puts a frame out through the member `key` of a port that its kind
     /// declares `each`.
     pub fn push_to(&mut self, port: usize, key: Key, frame: Frame) {
+        if frame.is_spare() {
+            return self.dropped(DropReason::PoolDry);
+        }
         self.out.staged.push(Staged { port, key: Some(key), item: Item::Frame(frame) });
     }
 

@@ -3,11 +3,13 @@
 //! A frame is cloned by counting. A writer that is not alone copies first, into
 //! another buffer of the same pool.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ledger::Trail;
-use crate::media_type::{Codec, MediaType, Medium, PixelFormat, Size};
+use crate::ledger::{NodeLedger, Trail};
+use crate::media_type::{Codec, Medium, PixelFormat, Size};
 use crate::pool::{Pool, Pooled};
+use crate::pool_plan::PoolPlan;
 use crate::timestamp::{Timestamp, duration_nanos};
 
 /// Bytes that every plane, channel and row begins on a multiple of.
@@ -26,27 +28,31 @@ unsafe impl bytemuck::Zeroable for Block {}
 unsafe impl bytemuck::Pod for Block {}
 
 /// The storage of one frame: whole blocks of 64 aligned bytes.
-pub struct Buffer(Vec<Block>);
+pub struct Buffer {
+    blocks: Vec<Block>,
+    /// Whether a frame in it goes nowhere, because its pool is dry.
+    is_spare: bool,
+}
 
 impl Buffer {
     /// At least `bytes` zero bytes. \[control\]
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self(vec![Block([0; ALIGN]); bytes.div_ceil(ALIGN)])
+        Self { blocks: vec![Block([0; ALIGN]); bytes.div_ceil(ALIGN)], is_spare: false }
     }
 
     /// How many bytes it holds. \[any\]
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.0.len() * ALIGN
+        self.blocks.len() * ALIGN
     }
 
     fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
+        bytemuck::cast_slice(&self.blocks)
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.0)
+        bytemuck::cast_slice_mut(&mut self.blocks)
     }
 }
 
@@ -147,7 +153,7 @@ impl AudioFormat {
         (self.samples as usize).next_multiple_of(ALIGN / size_of::<f32>())
     }
 
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.channel_stride() * usize::from(self.channels) * size_of::<f32>()
     }
 }
@@ -189,7 +195,7 @@ impl VideoFormat {
         self.stride(index) * self.plane_size(index).height as usize
     }
 
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         (0..3).map(|index| self.plane_bytes(index)).sum()
     }
 }
@@ -344,6 +350,11 @@ impl Frame {
         self.buffer.get_mut().is_some()
     }
 
+    /// Whether it goes nowhere, because its pool is dry. \[real-time\]
+    pub(crate) fn is_spare(&self) -> bool {
+        self.buffer.is_spare
+    }
+
     /// The bytes in use: a packet's payload, or all planes or channels with
     /// their padding. \[any\]
     #[must_use]
@@ -446,10 +457,8 @@ impl Frame {
     }
 }
 
-/// Bytes of buffers made when a size is first met while running.
+/// Bytes of buffers made ahead where nobody planned for the output.
 const FIRST_FILL: usize = 1 << 18;
-/// Bytes of buffers made ahead, where the size is known.
-const PREPARED: usize = 1 << 20;
 /// Room for any RTP packet or packet of sound.
 pub(crate) const PACKET_ROOM: usize = 2_048;
 
@@ -475,60 +484,80 @@ impl WhenDry {
 }
 
 /// The pools of one output port: one pool, remade when a larger buffer is asked
-/// for.
+/// for, and a few buffers for frames that are to be dropped.
 pub struct FramePool {
+    plan: PoolPlan,
     pool: Option<Pool<Buffer>>,
     bytes: usize,
-    slots: usize,
+    /// What is written when the pool is dry and its frames are to be dropped. It
+    /// comes back as soon as the node puts it out.
+    spare: Option<Pool<Buffer>>,
     dry_before: u64,
+    /// Where frames that found no buffer are counted.
+    ledger: Option<Arc<NodeLedger>>,
 }
 
+/// Frames to be dropped that one node may hold at once without allocating.
+const SPARE: usize = 2;
+
 impl FramePool {
-    /// Pools of `slots` buffers each. \[control\]
+    /// Pools of `slots` buffers each, for whatever is asked for. \[control\]
     #[must_use]
     pub const fn new(slots: usize) -> Self {
-        Self { pool: None, bytes: 0, slots, dry_before: 0 }
+        let plan =
+            PoolPlan { bytes: None, slots, prefill: slots, at_start: false, when_dry: WhenDry::Allocate };
+        Self { plan, pool: None, bytes: 0, spare: None, dry_before: 0, ledger: None }
     }
 
-    /// Pools for what an output carries, made ahead where its size is known. \[control\]
+    /// The pools of an output, as the schedule planned them; frames that find no
+    /// buffer are counted in `ledger`. \[control\]
     #[must_use]
-    pub fn for_output(media: &MediaType, slots: usize) -> Self {
-        let mut pool = Self::new(slots);
-        match *media {
-            MediaType::Packets { .. } | MediaType::Rtp { .. } => pool.prepare(PACKET_ROOM),
-            MediaType::Audio { rate: Some(rate), channels: Some(channels), samples: Some(samples) } => {
-                pool.prepare(AudioFormat { rate, channels, samples }.bytes());
-            }
-            _ => {}
+    pub(crate) fn planned(plan: PoolPlan, ledger: &Arc<NodeLedger>) -> Self {
+        let mut pool = Self { plan, ledger: Some(Arc::clone(ledger)), ..Self::new(plan.slots) };
+        if let Some(bytes) = plan.bytes.filter(|_| plan.at_start) {
+            pool.prepare(bytes);
         }
         pool
     }
 
-    /// Makes buffers of `bytes` ahead of the first frame. \[control\]
-    pub fn prepare(&mut self, bytes: usize) {
-        let pool = Pool::new(self.slots, move || Buffer::new(bytes));
-        pool.fill(PREPARED / bytes.max(1));
+    /// Makes the pool, with the buffers that are made ahead.
+    fn prepare(&mut self, bytes: usize) -> &Pool<Buffer> {
+        self.dry_before += self.pool.as_ref().map_or(0, Pool::dry);
         self.bytes = bytes;
-        self.pool = Some(pool);
+        let pool = Pool::new(self.plan.slots, move || Buffer::new(bytes));
+        // Enough that the steady state that follows allocates nothing, and, where
+        // the size was not planned for, not so many that the first frame is late.
+        let most = if self.plan.bytes == Some(bytes) { usize::MAX } else { (FIRST_FILL / bytes).max(1) };
+        pool.fill(self.plan.prefill.min(most));
+        if self.plan.when_dry == WhenDry::Drop {
+            let spare = Pool::new(SPARE, move || Buffer { is_spare: true, ..Buffer::new(bytes) });
+            spare.fill(SPARE);
+            self.spare = Some(spare);
+        }
+        self.pool.insert(pool)
     }
 
     /// A frame of `format` with room for at least `capacity` bytes. Allocates
-    /// when it meets a size larger than any before, or is dry. \[real-time\]
+    /// when it meets a size larger than any before, while there are fewer buffers
+    /// than planned, and, where the plan says so, when it is dry. \[real-time\]
     pub fn frame(&mut self, header: Header, format: Format, capacity: usize) -> Frame {
         let bytes = format.bytes().max(capacity).max(1);
-        let pool = match &mut self.pool {
-            Some(pool) if self.bytes >= bytes => pool,
-            slot => {
-                self.dry_before += slot.as_ref().map_or(0, Pool::dry);
-                self.bytes = bytes;
-                let pool = Pool::new(self.slots, move || Buffer::new(bytes));
-                // Enough that the steady state that follows allocates nothing, and
-                // not so many that the first frame is late for it.
-                pool.fill((FIRST_FILL / bytes).min(64));
-                slot.insert(pool)
-            }
-        };
-        Frame { header, format, buffer: pool.get() }
+        if self.pool.is_none() || self.bytes < bytes {
+            self.prepare(bytes.max(self.plan.bytes.unwrap_or_default()));
+        }
+        let free = self.pool.as_ref().and_then(Pool::try_get);
+        let buffer = free.unwrap_or_else(|| self.dry_buffer(bytes));
+        Frame { header, format, buffer }
+    }
+
+    #[cold]
+    fn dry_buffer(&self, bytes: usize) -> Pooled<Buffer> {
+        self.ledger.iter().for_each(|ledger| ledger.pool_dry.add(1));
+        match (&self.spare, &self.pool) {
+            (Some(spare), _) => spare.get(),
+            (None, Some(pool)) => pool.get(),
+            (None, None) => Pooled::unpooled(Buffer::new(bytes)),
+        }
     }
 
     /// How often a buffer was asked for and none was free. \[any\]
@@ -581,6 +610,24 @@ mod tests {
         let b = a.clone();
         a.channel_mut(1).fill(0.25);
         assert_eq!((a.channel(1)[479], b.channel(1)[479]), (0.25, 0.5));
+    }
+
+    #[test]
+    fn a_dry_pool_does_what_its_plan_says_and_counts_it() {
+        let format = Format::Packet { codec: Codec::Opus, len: 100 };
+        for when_dry in [WhenDry::Allocate, WhenDry::Drop] {
+            let ledger = Arc::default();
+            let plan = PoolPlan { bytes: Some(128), slots: 2, prefill: 2, at_start: true, when_dry };
+            let mut pool = FramePool::planned(plan, &ledger);
+            let mut frames: Vec<_> = (0..4).map(|_| pool.frame(Header::default(), format, 0)).collect();
+            let spare: Vec<_> = frames.iter().map(Frame::is_spare).collect();
+            let dropped = when_dry == WhenDry::Drop;
+            assert_eq!(spare, [false, false, dropped, dropped], "{when_dry:?}");
+            assert_eq!(ledger.pool_dry.get(), 2);
+            frames.clear();
+            assert!(!pool.frame(Header::default(), format, 0).is_spare(), "what came back is used again");
+            assert_eq!(ledger.pool_dry.get(), 2);
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ use crate::watch::Books;
 /// Rounds through a lane's nodes at one go, at most: a node that is always due
 /// must not keep virtual time from passing.
 const MOST_ROUNDS: usize = 10_000;
+/// Looks for a call between two readings of the clock, while a lane spins.
+const LOOKS: usize = 32;
 /// Messages that may wait for a lane before senders are refused.
 const MAILBOX: usize = 1_024;
 /// Calls in a row for which no clock is read, at most.
@@ -223,15 +225,41 @@ impl Lane {
         Arc::clone(&self.ledger)
     }
 
-    /// The body of the lane's thread.
-    pub(crate) fn run(mut self) {
+    /// The body of the lane's thread, which looks for work for `spin` before it
+    /// sleeps.
+    pub(crate) fn run(mut self, spin: Duration) {
         while !self.quit {
             self.turn();
             if self.ready.is_empty() {
                 let limit = self.next_timer().map(|at| at.since(self.clock.now()));
-                if limit.is_none_or(|limit| !limit.is_zero()) {
+                if limit.is_none_or(|limit| !limit.is_zero()) && !self.spin(spin, limit) {
                     self.mailbox.waker().sleep(limit);
                 }
+            }
+        }
+    }
+
+    /// Looks whether somebody calls for up to `spin`; tells whether somebody did,
+    /// or `limit` is over.
+    fn spin(&self, spin: Duration, limit: Option<Duration>) -> bool {
+        if spin.is_zero() {
+            return false;
+        }
+        let begun = self.clock.now();
+        loop {
+            // Reading the clock costs as much as a few dozen looks.
+            for _ in 0..LOOKS {
+                if self.mailbox.waker().is_called() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            let passed = self.clock.now().since(begun);
+            if limit.is_some_and(|limit| passed >= limit) {
+                return true;
+            }
+            if passed >= spin {
+                return false;
             }
         }
     }

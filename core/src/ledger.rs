@@ -211,11 +211,13 @@ pub enum DropReason {
     Unlinked,
     /// The node it was for had stopped.
     Stopped,
+    /// There was no buffer for it.
+    PoolDry,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Overflow,
         Self::Late,
         Self::Corrupt,
@@ -223,6 +225,7 @@ impl DropReason {
         Self::Impaired,
         Self::Unlinked,
         Self::Stopped,
+        Self::PoolDry,
     ];
 
     /// Its name in reports. \[any\]
@@ -236,6 +239,7 @@ impl DropReason {
             Self::Impaired => "impaired",
             Self::Unlinked => "unlinked",
             Self::Stopped => "stopped",
+            Self::PoolDry => "pool_dry",
         }
     }
 }
@@ -248,6 +252,8 @@ pub struct NodeLedger {
     pub frames: Counter,
     /// Frames that it let go, by reason.
     pub dropped: [Counter; DropReason::ALL.len()],
+    /// Frames for which its pools had no buffer.
+    pub pool_dry: Counter,
     /// Calls of the node.
     pub calls: Counter,
     /// Nanoseconds inside its calls. Where calls are too short to be timed one by
@@ -285,6 +291,7 @@ impl NodeLedger {
             taken: Counter::default(),
             frames: Counter::default(),
             dropped: Default::default(),
+            pool_dry: Counter::default(),
             calls: Counter::default(),
             busy: Counter::default(),
             followed: Counter::default(),

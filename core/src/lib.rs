@@ -43,6 +43,7 @@ pub mod node;
 pub mod param;
 mod placement;
 pub mod pool;
+pub mod pool_plan;
 pub mod port;
 mod ready;
 pub mod recording;

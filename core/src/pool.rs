@@ -105,6 +105,17 @@ impl<T: Send + Sync + 'static> Pool<T> {
         self.store.dry.load(Ordering::Relaxed)
     }
 
+    /// A value, unless the pool is dry. Allocates only while fewer than `limit`
+    /// exist. \[real-time\]
+    #[must_use]
+    pub fn try_get(&self) -> Option<Pooled<T>> {
+        if let Some(slot) = self.store.free.pop() {
+            slot.refs.store(1, Ordering::Relaxed);
+            return Some(Pooled::own(slot));
+        }
+        (self.store.made.load(Ordering::Relaxed) < self.limit()).then(|| self.get())
+    }
+
     /// A value whose contents are whatever its last user left. Allocates only
     /// while fewer than `limit` exist, or when the pool is dry. \[real-time\]
     #[must_use]

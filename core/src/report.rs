@@ -113,6 +113,9 @@ pub struct Stage {
     /// The same by reason, where there were any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped_by_reason: Vec<(String, u64)>,
+    /// Frames for which its pools had no buffer.
+    #[serde(default)]
+    pub pool_dry: u64,
     /// Waiting before it, per frame put out.
     pub wait_ms: Summary,
     /// Being worked on in it.
@@ -231,6 +234,7 @@ impl Stage {
                 .map(|reason| (reason.name().to_owned(), ledger.dropped[*reason as usize].get()))
                 .filter(|(_, count)| *count > 0)
                 .collect(),
+            pool_dry: ledger.pool_dry.get(),
             wait_ms: ledger.wait(),
             work_ms: ledger.work(),
             buffer_ms: ledger.buffer(),

@@ -17,6 +17,7 @@ use crate::lane_thread::LaneSettings;
 use crate::media_type::MediaType;
 pub use crate::placement::Class;
 use crate::placement::{self, Group, gather, groups, topological};
+use crate::pool_plan::{self, PoolPlan};
 use crate::registry::Placement;
 
 /// How many cores a run in virtual time counts on: the same on every machine,
@@ -46,6 +47,8 @@ pub struct Schedule {
     pub order: Vec<usize>,
     /// How each of the graph's links is made.
     pub links: Vec<LinkPlan>,
+    /// The pools of each of the graph's nodes: one for every output.
+    pub pools: Vec<Vec<PoolPlan>>,
     /// How each of the graph's templates is placed when a member appears.
     pub templates: Vec<TemplatePlan>,
     /// For each class, the lanes that members of templates take turns on.
@@ -100,6 +103,8 @@ pub struct TemplatePlan {
     pub order: Vec<usize>,
     /// How each of the template's links is made.
     pub links: Vec<LinkPlan>,
+    /// The pools of each of the template's nodes: one for every output.
+    pub pools: Vec<Vec<PoolPlan>>,
 }
 
 impl Schedule {
@@ -128,11 +133,22 @@ impl Schedule {
             graph.templates.iter().map(|template| schedule.place_template(template, graph)).collect();
         schedule.add_member_lanes(graph, cores);
         schedule.note_rules(graph);
+        schedule.size_pools(graph);
         for lane in schedule.lanes.iter_mut().filter(|lane| lane.is_named) {
             let given = graph.lanes.iter().find(|given| given.name == lane.name);
             lane.settings = given.map(|given| given.settings).unwrap_or_default();
         }
         schedule
+    }
+
+    /// Sizes the pools anew, as where opening a file told what a graph could
+    /// not. \[control\]
+    pub(crate) fn size_pools(&mut self, graph: &Graph) {
+        let (own, templates) = pool_plan::plan(graph);
+        self.pools = own;
+        for (plan, pools) in self.templates.iter_mut().zip(templates) {
+            plan.pools = pools;
+        }
     }
 
     /// The lane on which the parts of a class of the `turn`th member run, those
@@ -206,7 +222,7 @@ impl Schedule {
                 crosses: lane(link.from) != lane(link.to),
             })
             .collect();
-        TemplatePlan { lanes, lane_of, order, links }
+        TemplatePlan { lanes, lane_of, order, links, pools: Vec::new() }
     }
 
     /// The lane that the graph file calls `name`, made if no node of the graph
@@ -284,16 +300,5 @@ pub const fn default_capacity(media: &MediaType) -> usize {
         MediaType::Packets { .. } | MediaType::Any => 32,
         MediaType::Rtp { .. } => 512,
         MediaType::Events | MediaType::Data(_) => 64,
-    }
-}
-
-/// How many buffers an output of `media` keeps at most. Packets are small and
-/// wait in jitter buffers and simulated networks; pictures are large, and what
-/// may wait of them is bounded by their links.
-#[must_use]
-pub(crate) const fn pool_slots(media: &MediaType) -> usize {
-    match media {
-        MediaType::Video { .. } => 32,
-        _ => 2_048,
     }
 }

@@ -33,8 +33,9 @@ use crate::media_type::MediaType;
 use crate::node::{Node, Setup, Shared};
 use crate::param::Value;
 use crate::pool::Pool;
+use crate::pool_plan::PoolPlan;
 use crate::report::{Breach, FaultReport};
-use crate::schedule::{Schedule, pool_slots};
+use crate::schedule::Schedule;
 use crate::timestamp::Timestamp;
 use crate::waker::{NodeWaker, Place};
 
@@ -68,7 +69,7 @@ impl LaneDriver {
         threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             // Whoever asked may be gone; the lane then quits by itself.
             let _ = tell.send(settings.apply());
-            lane.run();
+            lane.run(settings.spin);
         })?);
         Ok(told.recv().unwrap_or_default())
     }
@@ -289,13 +290,16 @@ impl Supervisor {
             graph,
             schedule,
         };
+        // Opening files told more of what outputs carry.
+        supervisor.schedule.size_pools(&supervisor.graph);
         let mut edits = Edits::default();
         for (index, made) in made.into_iter().enumerate() {
             let Some((node, waker)) = made else { continue };
             let rank = supervisor.schedule.order.iter().position(|&other| other == index).unwrap_or(0);
             let entry = supervisor.graph.nodes[index].clone();
             let lane = supervisor.schedule.lane_of[index];
-            let mut cell = supervisor.cell(entry, lane, node, waker, (rank as u64 + 1) << 16);
+            let pools = supervisor.schedule.pools[index].clone();
+            let mut cell = supervisor.cell(entry, &pools, lane, node, waker, (rank as u64 + 1) << 16);
             cell.expected = supervisor.templates_feeding(index).count();
             cell.fed = cell.expected > 0;
             supervisor.ids.push(cell.id);
@@ -536,6 +540,7 @@ impl Supervisor {
     fn cell(
         &mut self,
         node: GraphNode,
+        pools: &[PoolPlan],
         lane: usize,
         made: Box<dyn Node>,
         waker: NodeWaker,
@@ -548,8 +553,7 @@ impl Supervisor {
             (NodeId(self.next.node - 1), Arc::new(NodeLedger::sharing(&self.blocks)))
         };
         self.blocks.reserve(BLOCKS_PER_NODE);
-        let pools =
-            node.outputs.iter().map(|media| FramePool::for_output(media, pool_slots(media))).collect();
+        let pools = pools.iter().map(|plan| FramePool::planned(*plan, &ledger)).collect();
         let wiring = Wiring::new(id, pools, Arc::clone(&self.trails), Arc::clone(&ledger));
         let mut cell = Cell::new(id, node.spec, made, wiring, waker.clone(), node.on_fault);
         cell.rank = rank;

@@ -110,7 +110,6 @@ impl LaneWaker {
     }
 
     /// Whether anything was called since the last look. \[real-time\]
-    #[cfg(test)]
     pub(crate) fn is_called(&self) -> bool {
         self.pending.load(Ordering::Relaxed) & !ASLEEP != 0
     }

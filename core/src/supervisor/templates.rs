@@ -75,7 +75,7 @@ impl Supervisor {
             match build(&node, &waker, self.seed, &self.clock, &self.shared) {
                 Ok(made) => {
                     let rank = before + plan.order.iter().position(|&other| other == at).unwrap_or(0) as u64;
-                    let mut cell = self.cell(node, lane, made, waker, rank);
+                    let mut cell = self.cell(node, &plan.pools[at], lane, made, waker, rank);
                     // What feeds it may be what could not be made.
                     cell.fed = !cell.spec.inputs.is_empty();
                     ids[at] = Some(cell.id);

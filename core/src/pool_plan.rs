@@ -1,0 +1,273 @@
+//! `PoolPlan`: how many buffers an output keeps, how large, and how many of
+//! them are made before they are needed: a pure function of the graph.
+//!
+//! A buffer is out of its pool for as long as any frame holds it. A frame goes
+//! from link to link while nodes hand it on, which those may do that put out
+//! what they take in; a node that puts out something else copies. So an output
+//! needs as many buffers as the links may hold that its frames can reach that
+//! way, and a few more for every node on the way: those that it works on, keeps
+//! to compare, or (jitter buffers, simulated networks) holds back.
+
+use crate::frame::{self, AudioFormat, VideoFormat, WhenDry};
+use crate::graph::Graph;
+use crate::media_type::{MediaType, Medium};
+use crate::net::{Net, NetLink};
+use crate::schedule::default_capacity;
+
+/// How many members of a template are counted on where the graph does not say.
+const MEMBERS: usize = 8;
+/// The most buffers of one output, whatever its links may hold.
+const MOST: usize = 4_096;
+
+/// The pool of one output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolPlan {
+    /// Bytes of a buffer, where they are known before the first frame.
+    pub bytes: Option<usize>,
+    /// The most buffers that are kept.
+    pub slots: usize,
+    /// Buffers made ahead.
+    pub prefill: usize,
+    /// Whether these are made before the start. Else they are made with the first
+    /// frame that asks for a buffer: its size is not known sooner, or the node
+    /// may hand on the frames that come to it and never ask.
+    pub at_start: bool,
+    /// What becomes of a frame when none is free and no more may be made.
+    pub when_dry: WhenDry,
+}
+
+impl PoolPlan {
+    /// Bytes that are made ahead, as far as known. \[any\]
+    #[must_use]
+    pub fn made_ahead(&self) -> usize {
+        self.bytes.unwrap_or_default() * self.prefill
+    }
+
+    /// Bytes that the pool may come to, as far as known. \[any\]
+    #[must_use]
+    pub fn at_most(&self) -> usize {
+        self.bytes.unwrap_or_default() * self.slots
+    }
+}
+
+/// The pools of every node's outputs: those of the graph's own nodes, then
+/// those of each template's.
+pub(crate) fn plan(graph: &Graph) -> (Vec<Vec<PoolPlan>>, Vec<Vec<Vec<PoolPlan>>>) {
+    let net = graph.net();
+    let reach = Reach::of(graph, &net);
+    let pools = |index: usize| -> Vec<PoolPlan> {
+        let node = &net.nodes[index];
+        let pool = |(port, media): (usize, &MediaType)| {
+            let many = if node.spec.outputs[port].each.is_some() { MEMBERS } else { 1 };
+            let slots = (held(media) + reach.from(index, port)).saturating_mul(many).min(MOST);
+            let bytes = bytes(media);
+            let hands_on = node.inputs.iter().flatten().any(|input| input.meet(media).is_some());
+            let all = graph.when_dry == WhenDry::Drop;
+            PoolPlan {
+                bytes,
+                slots,
+                prefill: if all { slots } else { slots.min(first(media)) },
+                at_start: bytes.is_some() && !hands_on,
+                when_dry: graph.when_dry,
+            }
+        };
+        node.outputs.iter().enumerate().map(pool).collect()
+    };
+    let own = (0..graph.nodes.len()).map(pools).collect();
+    let mut begin = graph.nodes.len();
+    let templates = graph.templates.iter().map(|template| {
+        let end = begin + template.nodes.len();
+        let plans = (begin..end).map(pools).collect();
+        begin = end;
+        plans
+    });
+    (own, templates.collect())
+}
+
+/// Bytes of a buffer for `media`, where they are known.
+fn bytes(media: &MediaType) -> Option<usize> {
+    match *media {
+        MediaType::Audio { rate: Some(rate), channels: Some(channels), samples: Some(samples) } => {
+            Some(AudioFormat { rate, channels, samples }.bytes())
+        }
+        MediaType::Video { format: Some(pixel), size: Some(size), .. } => {
+            Some(VideoFormat { pixel, size }.bytes())
+        }
+        // Packets of pictures have no size that fits most of them.
+        MediaType::Packets { .. } => {
+            media.medium().filter(|medium| *medium == Medium::Audio).map(|_| frame::PACKET_ROOM)
+        }
+        MediaType::Rtp { .. } => Some(frame::PACKET_ROOM),
+        _ => None,
+    }
+}
+
+/// Frames of `media` that a node may hold beside those in its links.
+const fn held(media: &MediaType) -> usize {
+    match media {
+        MediaType::Audio { .. } | MediaType::Video { .. } => 4,
+        MediaType::Packets { .. } => 64,
+        // A jitter buffer's half second of pictures.
+        MediaType::Rtp { .. } => 512,
+        _ => 64,
+    }
+}
+
+/// Buffers for `media` that are made ahead: what a steady flow has under way,
+/// so that none is made once it runs.
+fn first(media: &MediaType) -> usize {
+    match media {
+        MediaType::Audio { .. } | MediaType::Video { .. } => 4,
+        MediaType::Packets { .. } => 8,
+        // The packets of a large picture; a network's delay of sound.
+        MediaType::Rtp { .. } => {
+            if media.medium() == Some(Medium::Audio) {
+                32
+            } else {
+                64
+            }
+        }
+        _ => 4,
+    }
+}
+
+/// How many frames may be under way behind an output.
+struct Reach<'a> {
+    net: &'a Net,
+    graph: &'a Graph,
+    /// The links that begin at each node.
+    leaving: Vec<Vec<usize>>,
+}
+
+impl<'a> Reach<'a> {
+    fn of(graph: &'a Graph, net: &'a Net) -> Self {
+        let mut leaving = vec![Vec::new(); net.nodes.len()];
+        net.links.iter().enumerate().for_each(|(index, link)| leaving[link.from.0].push(index));
+        Self { net, graph, leaving }
+    }
+
+    /// Behind output `port` of node `node`: in the links that its frames reach,
+    /// and in the nodes between.
+    fn from(&self, node: usize, port: usize) -> usize {
+        let mut seen = vec![false; self.net.links.len()];
+        let mut open: Vec<(usize, usize)> =
+            self.links(node, |link| link.from.1 == port).map(|link| (link, 1)).collect();
+        let mut sum: usize = 0;
+        while let Some((index, before)) = open.pop() {
+            if std::mem::replace(&mut seen[index], true) {
+                continue;
+            }
+            let link = &self.net.links[index];
+            let many = before * self.members(link);
+            let capacity = link.capacity.unwrap_or_else(|| default_capacity(&link.media));
+            sum = sum.saturating_add(many.saturating_mul(capacity + held(&link.media)));
+            let outputs = &self.net.nodes[link.to.0].outputs;
+            let hands_on = |next: &NetLink| outputs[next.from.1].meet(&link.media).is_some();
+            open.extend(self.links(link.to.0, hands_on).map(|next| (next, many)));
+            if sum >= MOST {
+                break;
+            }
+        }
+        sum.min(MOST)
+    }
+
+    fn links(&self, node: usize, fits: impl Fn(&NetLink) -> bool) -> impl Iterator<Item = usize> {
+        self.leaving[node].iter().copied().filter(move |&link| fits(&self.net.links[link]))
+    }
+
+    /// How many there are of a link: one for each member, where it leads into a
+    /// template.
+    fn members(&self, link: &NetLink) -> usize {
+        match link.template {
+            Some(template) if self.net.nodes[link.from.0].template.is_none() => {
+                self.graph.templates[template].most.unwrap_or(MEMBERS).min(MEMBERS)
+            }
+            _ => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph_tests::{call, good};
+
+    fn pools(text: &str) -> (Graph, Vec<Vec<PoolPlan>>) {
+        let graph = good(&[("call.toml", text)], &[]);
+        let pools = plan(&graph).0;
+        (graph, pools)
+    }
+
+    const CHAIN: &str = r#"
+sidetone = 1
+links = ["tone -> gain -> opus -> pack -> network -> room.audio_in"]
+[nodes]
+tone = { kind = "test.tone" }
+gain = { kind = "audio.gain" }
+opus = { kind = "codec.opus_encode" }
+pack = { kind = "rtp.pack_opus" }
+network = { kind = "net.impair" }
+room = { kind = "room.join", url = "mem://demo", user = "alice" }
+"#;
+
+    #[test]
+    fn an_output_has_as_many_buffers_as_its_frames_may_fill() {
+        let (graph, pools) = pools(CHAIN);
+        let of = |name: &str| pools[graph.node(name).unwrap()][0];
+        // 16 in each of two links, 4 in each of three nodes.
+        assert_eq!((of("tone").slots, of("tone").bytes), (44, Some(1_920)));
+        assert_eq!(of("gain").slots, 24, "the encoder copies");
+        // 512 in each of two links; the packer, the network and the room hold some.
+        assert_eq!(of("pack").slots, 512 + 2 * (512 + 512));
+        assert_eq!(of("opus").bytes, Some(2_048));
+    }
+
+    #[test]
+    fn little_is_made_ahead_and_nothing_where_frames_may_be_handed_on() {
+        let (graph, pools) = pools(CHAIN);
+        let of = |name: &str| pools[graph.node(name).unwrap()][0];
+        assert_eq!((of("tone").prefill, of("tone").at_start), (4, true));
+        assert_eq!((of("gain").at_start, of("network").at_start), (false, false));
+        assert_eq!((of("pack").prefill, of("pack").at_start), (32, true));
+    }
+
+    #[test]
+    fn a_graph_that_drops_when_dry_makes_all_its_buffers_ahead() {
+        let (graph, pools) = pools(&CHAIN.replace("sidetone = 1", "sidetone = 1\nwhen_dry = \"drop\""));
+        assert_eq!(graph.when_dry, WhenDry::Drop);
+        for pool in pools.iter().flatten() {
+            assert_eq!((pool.prefill, pool.when_dry), (pool.slots, WhenDry::Drop));
+        }
+    }
+
+    #[test]
+    fn a_thousand_streams_of_sound_take_under_20_mb() {
+        let stream = |n: usize| {
+            format!(
+                "tone{n} = {{ kind = \"test.tone\", frame_ms = 20 }}\na{n} = {{ kind = \"audio.gain\" }}\n\
+                 b{n} = {{ kind = \"audio.gain\" }}\nfile{n} = {{ kind = \"file.wav_sink\", path = \"{n}\" }}\n"
+            )
+        };
+        let links: Vec<_> = (0..1_000).map(|n| format!("\"tone{n} -> a{n} -> b{n} -> file{n}\"")).collect();
+        let nodes: String = (0..1_000).map(stream).collect();
+        let (_, pools) = pools(&format!("sidetone = 1\nlinks = [{}]\n[nodes]\n{nodes}", links.join(", ")));
+        let ahead: usize =
+            pools.iter().flatten().filter(|pool| pool.at_start).map(PoolPlan::made_ahead).sum();
+        assert_eq!(ahead, 1_000 * 4 * 3_840);
+    }
+
+    #[test]
+    fn what_templates_take_counts_for_every_member() {
+        let graph = call(&[]);
+        let (own, templates) = plan(&graph);
+        let room = graph.node("alice_room").unwrap();
+        assert!(own[room].iter().all(|pool| pool.slots == MOST), "{:?}", own[room]);
+        assert_eq!(templates.len(), graph.templates.len());
+        assert!(
+            templates
+                .iter()
+                .zip(&graph.templates)
+                .all(|(plans, template)| plans.len() == template.nodes.len())
+        );
+    }
+}
