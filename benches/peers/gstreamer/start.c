@@ -1,7 +1,7 @@
 // Start-up: from starting gst-launch-1.0 with five elements to the first sound at
 // its sink, and the most memory that it held up to then. Medians of ten starts.
 //
-//   start [--starts N]
+//   start 5 [--starts N]
 //
 // audiotestsrc ! audioconvert ! volume ! level ! fdsink: 60 ms of stereo float a
 // buffer, as fast as the pipe takes it. The time ends when the first 1,024 bytes
@@ -67,6 +67,7 @@ static void once(int64_t *took, int64_t *held) {
 }
 
 int main(int argc, char **argv) {
+  if (argc < 2 || strcmp(argv[1], "5")) fail("usage", "start 5 [--starts N]");
   int starts = (int)option_number(argc, argv, "--starts", 10);
   Times times = {0}, memory = {0};
   for (int i = 0; i < starts; i++) {

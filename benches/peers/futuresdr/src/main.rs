@@ -3,6 +3,7 @@
 //! ```text
 //! peers-futuresdr inline futuresdr_stream|futuresdr_message "N"|"N in batches" [--frames F]
 //! peers-futuresdr copies PxS [--samples 5000000] [--max-copy 512]
+//! peers-futuresdr --version
 //! ```
 //!
 //! `inline`: a source, N blocks that pass frames on, a sink, all on one worker
@@ -39,7 +40,8 @@ use futuresdr::runtime::scheduler::SmolScheduler;
 /// What a handle to a frame with its header takes.
 type Item = [u64; 12];
 
-const USAGE: &str = "peers-futuresdr inline futuresdr_stream|futuresdr_message \"N\"|\"N in batches\" [--frames F]
+const USAGE: &str =
+    "peers-futuresdr inline futuresdr_stream|futuresdr_message \"N\"|\"N in batches\" [--frames F]
        peers-futuresdr copies PxS [--samples N] [--max-copy M]";
 
 fn main() -> Result<()> {
@@ -48,8 +50,19 @@ fn main() -> Result<()> {
     match words[..] {
         ["inline", who, case, ..] => inline(who, case, &words),
         ["copies", case, ..] => copies(case, &words),
+        ["--version"] => {
+            println!("FutureSDR {}", version());
+            Ok(())
+        }
         _ => refuse("what to measure is missing"),
     }
+}
+
+/// The release of FutureSDR that this is built with.
+fn version() -> &'static str {
+    let locked = include_str!("../Cargo.lock");
+    let (_, rest) = locked.split_once("name = \"futuresdr\"\nversion = \"").unwrap_or_default();
+    rest.split('"').next().unwrap_or_default()
 }
 
 fn refuse(why: &str) -> ! {
@@ -154,7 +167,8 @@ fn message(graph: &mut Flowgraph, nodes: usize, source: BlockId, sink: BlockId) 
 }
 
 fn copies(case: &str, words: &[&str]) -> Result<()> {
-    let shape = case.split_once('x').and_then(|(pipes, stages)| Some((pipes.parse().ok()?, stages.parse().ok()?)));
+    let shape =
+        case.split_once('x').and_then(|(pipes, stages)| Some((pipes.parse().ok()?, stages.parse().ok()?)));
     let Some((pipes, stages)): Option<(usize, usize)> = shape else {
         refuse("the case is pipes and stages, such as 5x6")
     };
