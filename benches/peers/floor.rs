@@ -1,7 +1,8 @@
 //! The floor of a hop between threads: what is left when there is no framework.
 //!
 //! ```sh
-//! cargo bench --bench floor -- ring "wake apart"
+//! cargo bench --bench floor                        # all of it
+//! cargo bench --bench floor -- ring "wake apart"   # one measurement
 //! ```
 //!
 //! `ring`: a bounded single-producer single-consumer ring (`ringbuf`); busy, both
@@ -30,11 +31,30 @@ use nix::unistd::Pid;
 use ringbuf::HeapRb;
 use ringbuf::traits::{Consumer, Observer, Producer, Split};
 
-const USAGE: &str = "usage: floor ring|crossbeam busy|\"wake apart\"|\"wake together\"|\"wake free\" \
-                     [--items N] [--seconds S] [--capacity N]";
+const USAGE: &str = "usage: floor [ring|crossbeam busy|\"wake apart\"|\"wake together\"|\"wake free\" \
+                     [--items N] [--seconds S] [--capacity N]]";
 const EVERY: Duration = Duration::from_millis(5);
 /// Items before the measured ones.
 const WARM: usize = 20;
+
+const WHO: [&str; 2] = ["ring", "crossbeam"];
+
+/// What is measured, and on which processors the two threads stay.
+struct Case {
+    name: &'static str,
+    busy: bool,
+    pins: Pins,
+}
+
+/// The pushing thread's and the popping one's; `None` is any.
+type Pins = (Option<usize>, Option<usize>);
+
+const CASES: [Case; 4] = [
+    Case { name: "busy", busy: true, pins: (Some(0), Some(1)) },
+    Case { name: "wake apart", busy: false, pins: (Some(0), Some(1)) },
+    Case { name: "wake together", busy: false, pins: (Some(1), Some(1)) },
+    Case { name: "wake free", busy: false, pins: (None, None) },
+];
 
 type Item = [u64; 12];
 /// Pushes an item, waiting until there is room.
@@ -48,15 +68,13 @@ fn main() -> ExitCode {
     // `cargo bench` adds an argument of its own.
     let given: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let words: Vec<&str> = given.iter().map(String::as_str).collect();
-    match measure(&words) {
-        Some((who, case, figures)) => {
-            for (metric, value) in figures {
-                println!(
-                    "{{\"row\":\"hop\",\"who\":\"{who}\",\"case\":\"{case}\",\"metric\":\"{metric}\",\"value\":{value:.3}}}"
-                );
-            }
-            ExitCode::SUCCESS
-        }
+    let outcome = match words[..] {
+        [] => WHO.iter().try_for_each(|who| CASES.iter().try_for_each(|case| report(who, case.name, &[]))),
+        [who, case, ref options @ ..] => report(who, case, options),
+        [_] => None,
+    };
+    match outcome {
+        Some(()) => ExitCode::SUCCESS,
         None => {
             eprintln!("{USAGE}");
             ExitCode::FAILURE
@@ -64,8 +82,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure<'a>(words: &[&'a str]) -> Option<(&'a str, &'a str, Figures)> {
-    let [who, case, options @ ..] = words else { return None };
+fn report(who: &str, case: &str, options: &[&str]) -> Option<()> {
+    for (metric, value) in measure(who, case, options)? {
+        println!(
+            "{{\"row\":\"hop\",\"who\":\"{who}\",\"case\":\"{case}\",\"metric\":\"{metric}\",\"value\":{value:.3}}}"
+        );
+    }
+    Some(())
+}
+
+fn measure(who: &str, case: &str, options: &[&str]) -> Option<Figures> {
     let option = |name: &str, otherwise: f64| match options.iter().position(|word| *word == name) {
         None => Some(otherwise),
         Some(at) => options.get(at + 1)?.parse().ok(),
@@ -74,22 +100,14 @@ fn measure<'a>(words: &[&'a str]) -> Option<(&'a str, &'a str, Figures)> {
     let wakes = (option("--seconds", 5.0)? / EVERY.as_secs_f64()) as usize;
     let capacity = option("--capacity", 512.0)? as usize;
 
-    let busy = *case == "busy";
-    let (push, pop): (Push, Pop) = match (*who, busy) {
+    let case = CASES.iter().find(|known| known.name == case)?;
+    let (push, pop): (Push, Pop) = match (who, case.busy) {
         ("ring", true) => spinning_ring(capacity),
         ("ring", false) => parking_ring(capacity),
         ("crossbeam", _) => channel(capacity),
         _ => return None,
     };
-    let (from, to) = match *case {
-        "busy" | "wake apart" => (Some(0), Some(1)),
-        "wake together" => (Some(1), Some(1)),
-        "wake free" => (None, None),
-        _ => return None,
-    };
-    let figures =
-        if busy { flat_out(push, pop, items, (from, to)) } else { woken(push, pop, wakes, (from, to)) };
-    Some((who, case, figures))
+    Some(if case.busy { flat_out(push, pop, items, case.pins) } else { woken(push, pop, wakes, case.pins) })
 }
 
 fn spinning_ring(capacity: usize) -> (Push, Pop) {
@@ -162,8 +180,6 @@ fn channel(capacity: usize) -> (Push, Pop) {
     let pop = move || receiver.recv().unwrap_or_default();
     (Box::new(push), Box::new(pop))
 }
-
-type Pins = (Option<usize>, Option<usize>);
 
 fn flat_out(mut push: Push, mut pop: Pop, items: usize, (from, to): Pins) -> Figures {
     let warm = items / 10;
