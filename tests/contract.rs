@@ -107,6 +107,27 @@ fn feed(media: &MediaType) -> Vec<Frame> {
     }
 }
 
+/// The path of a file of this test's own.
+fn scratch(name: &str) -> Value {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("contract");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.join(name).to_str().unwrap().into()
+}
+
+/// The path of a recording of RTP packets that come for `SPAN`.
+fn recorded(name: &str) -> Value {
+    let mut node = Harness::new(spec("net.record"), &[("path", scratch(name))]);
+    for frame in feed(&MediaType::RTP) {
+        node.advance_to(frame.header.captured.since(VIRTUAL_START));
+        node.push(0, frame);
+        node.run();
+    }
+    node.end(0);
+    node.run();
+    assert!(node.has_ended());
+    scratch(name)
+}
+
 /// Parameters with which a node has something to do.
 fn busy(kind: &str) -> Vec<(&'static str, Value)> {
     match kind {
@@ -114,6 +135,8 @@ fn busy(kind: &str) -> Vec<(&'static str, Value)> {
         "audio.resample" => vec![("rate", 44_100.into())],
         "effect.scale" => vec![("size", Size::new(96, 72).into())],
         "net.impair" => vec![("preset", "mobile".into())],
+        "net.record" => vec![("path", scratch("recorded.frames"))],
+        "net.replay" => vec![("path", recorded("replayed.frames"))],
         _ => Vec::new(),
     }
 }

@@ -101,10 +101,7 @@ fn described(side: &Side) -> String {
         side.frames,
         side.head.seed
     );
-    if side.missing() > 0 {
-        text.push_str(&format!("; {} more could not be recorded", side.missing()));
-    }
-    if let Some(complaint) = side.ending.and_then(|ending| ending.complaint()) {
+    for complaint in side.ending.iter().flat_map(|ending| ending.complaints(side.frames)) {
         text.push_str(&format!("; {complaint}"));
     }
     text

@@ -113,6 +113,33 @@ fn a_recorded_link_sounds_the_same_when_it_is_played_again() {
 }
 
 #[test]
+fn a_recorder_in_the_path_changes_nothing_and_its_replay_sounds_the_same() {
+    let folder = Scratch::new();
+    run(&folder, CALL, 5);
+    let bare = read(&folder, "heard.wav");
+    let beside = read(&folder, "rtp.frames");
+    let tape = "[nodes]\n    tape = { kind = \"net.record\", path = \"OUT/passed.frames\" }";
+    let recorded = CALL.replace("path -> jitter", "path -> tape -> jitter").replace("[nodes]", tape);
+    run(&folder, &recorded, 5);
+    assert!(read(&folder, "heard.wav") == bare, "the recorder is heard");
+    assert!(read(&folder, "passed.frames") == beside, "in the path and beside it the same is recorded");
+
+    let replay = r#"
+        sidetone = 1
+        links = ["replay -> tape -> jitter -> unpack -> decode -> heard"]
+        [nodes]
+        replay = { kind = "net.replay", path = "OUT/passed.frames" }
+        tape = { kind = "net.record", path = "OUT/again.frames" }
+        jitter = { kind = "rtp.jitter_buffer" }
+        unpack = { kind = "rtp.unpack_opus" }
+        decode = { kind = "codec.opus_decode" }
+        heard = { kind = "file.wav_sink", path = "OUT/again.wav" }"#;
+    play(&folder, replay, 5);
+    assert!(read(&folder, "again.wav") == bare, "the replay sounds different");
+    assert!(read(&folder, "again.frames") == beside, "the replay is recorded differently");
+}
+
+#[test]
 fn a_tap_changes_nothing_that_the_ledger_says_of_the_path() {
     let folder = Scratch::new();
     let (tapped, _) = run(&folder, CALL, 5);

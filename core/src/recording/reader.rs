@@ -75,16 +75,20 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// What to tell a person of a recording that was cut, after its name. \[control\]
-    #[must_use]
-    pub fn complaint(&self) -> Option<String> {
-        let cut = self.cut?;
-        let frames = if self.frames == 1 { "frame" } else { "frames" };
-        Some(format!(
-            "breaks off at byte {cut}, after {} whole {frames}: whoever wrote it did not come to its end, or is \
-             still writing",
-            self.frames
-        ))
+    /// What to tell a person of a recording that is not whole, of which `played`
+    /// frames could be read; each as a phrase after its name. \[control\]
+    pub fn complaints(&self, played: u64) -> impl Iterator<Item = String> + use<> {
+        let frames = |count: u64| format!("{count} {}", if count == 1 { "frame" } else { "frames" });
+        let cut = self.cut.map(|cut| {
+            let whole = frames(played).replace(' ', " whole ");
+            format!(
+                "breaks off at byte {cut}, after {whole}: whoever wrote it did not come to its end, or is still \
+                 writing"
+            )
+        });
+        let missing = self.frames.saturating_sub(played);
+        let missing = (missing > 0).then(|| format!("lacks {} that could not be recorded", frames(missing)));
+        cut.into_iter().chain(missing)
     }
 }
 
@@ -153,6 +157,11 @@ impl<R: Read> Reader<R> {
     /// What the recording says of itself. \[any\]
     pub const fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// Where it stands, in bytes from the start. \[any\]
+    pub const fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// The payload of the record last read. \[any\]

@@ -145,7 +145,11 @@ fn cut_anywhere_it_reads_to_the_last_whole_record_and_names_the_byte() {
         assert_eq!((records.len(), ending.frames, ending.cut), (frames, frames as u64, Some(cut as u64)));
         assert_eq!(ending.at, records.last().map_or(Duration::ZERO, |record| record.arrival));
         assert!(
-            ending.complaint().unwrap().contains(&format!("breaks off at byte {cut}, after {frames} whole"))
+            ending
+                .complaints(ending.frames)
+                .next()
+                .unwrap()
+                .contains(&format!("breaks off at byte {cut}, after {frames} whole"))
         );
     }
 }

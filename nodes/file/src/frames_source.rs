@@ -122,15 +122,6 @@ impl FramesSource {
         self.last = due;
         self.over = self.over.max(due + record.duration);
     }
-
-    /// What is to be told of a recording that is not whole.
-    fn complaints(&self, end: &sidetone_core::recording::Ending) -> impl Iterator<Item = EventKind> {
-        let missing = end.frames - self.played;
-        let missing = (missing > 0).then(|| format!("lacks {missing} frames that could not be recorded"));
-        let name = self.path.display().to_string();
-        let told = end.complaint().into_iter().chain(missing);
-        told.map(move |what| EventKind::Notice(format!("{name} {what}").into()))
-    }
 }
 
 impl Node for FramesSource {
@@ -152,7 +143,9 @@ impl Node for FramesSource {
                 cx.wake_at(cx.now());
             }
             Next::End(ending) => {
-                self.complaints(&ending).for_each(|notice| cx.emit(notice));
+                for what in ending.complaints(self.played) {
+                    cx.emit(EventKind::Notice(format!("{} {what}", self.path.display()).into()));
+                }
                 cx.end();
             }
         }

@@ -3,9 +3,14 @@
 mod delay_line;
 mod impair;
 mod model;
+mod record;
+mod recorder;
+mod replay;
+#[cfg(test)]
+mod scratch;
 pub mod trace;
 
 use sidetone_core::NodeSpec;
 
 /// The kinds of this crate.
-pub const KINDS: &[&NodeSpec] = &[&impair::SPEC];
+pub const KINDS: &[&NodeSpec] = &[&impair::SPEC, &record::SPEC, &replay::SPEC];
