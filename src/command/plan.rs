@@ -335,7 +335,7 @@ fn as_text(graph: &Graph, schedule: &Schedule) -> String {
         let names: Vec<_> = path.iter().map(|(name, _)| name.as_str()).collect();
         text.push_str(&format!("\nslowest path: {} ms\n  {}\n", millis(sum), names.join(" -> ")));
     }
-    if let Some(budget) = graph.budget {
+    if let Some(budget) = graph.budget() {
         text.push_str(&format!("budget:       {} ms\n", millis(budget)));
     }
     text
@@ -375,7 +375,7 @@ fn as_json(graph: &Graph, schedule: &Schedule) -> String {
                     "outputs": node.outputs.iter().map(ToString::to_string).collect::<Vec<_>>() })
         })
         .collect();
-    let budget = graph.budget.map(|budget| budget.as_secs_f64() * 1e3);
+    let budget = graph.budget().map(|budget| budget.as_secs_f64() * 1e3);
     format!(
         "{:#}\n",
         json!({ "graph": graph.name, "budget_ms": budget, "lanes": lanes, "links": links, "pools": pools,

@@ -9,6 +9,7 @@ mod noise;
 mod pace;
 mod portrait;
 pub mod scene;
+mod slow;
 mod sound;
 mod tone;
 mod wave;
@@ -16,4 +17,4 @@ mod wave;
 use sidetone_core::NodeSpec;
 
 /// The kinds of this crate.
-pub const KINDS: &[&NodeSpec] = &[&tone::SPEC, &clicks::SPEC, &scene::SPEC];
+pub const KINDS: &[&NodeSpec] = &[&tone::SPEC, &clicks::SPEC, &scene::SPEC, &slow::SPEC];
