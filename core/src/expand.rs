@@ -17,9 +17,10 @@ use crate::graph_file::{
 };
 use crate::item::{At, Item, Table, Text};
 use crate::net::{GivenAt, MAX_NODES, Net, NetNode, NetTemplate, Open};
-use crate::param::{ParamDefault, Params, Value};
+use crate::param::{ParamDefault, ParamSpec, Params, Value};
 use crate::registry::{NodeSpec, Registry};
 use crate::scope::{Given, Scope, stand_in};
+use crate::setting::{self, NoSetting, Setting, Settings};
 use crate::suggest;
 use crate::takes::Takes;
 
@@ -40,9 +41,8 @@ pub(crate) struct Expander<'a> {
     pub(crate) found: Vec<Diagnostic>,
     pub(crate) net: Net,
     overrides: Vec<Override>,
-    /// What `--set` may name: nodes and parts with their parameters; `None`
-    /// where a problem was told.
-    addresses: Vec<(String, Option<Vec<String>>)>,
+    /// What `--set` may name.
+    pub(crate) settings: Settings,
     files: HashMap<PathBuf, Option<Rc<Loaded>>>,
     /// Whether it is a part, checked by itself, that is expanded.
     pub(crate) is_part: bool,
@@ -52,6 +52,15 @@ pub(crate) struct Expander<'a> {
 pub(crate) struct Loaded {
     pub(crate) file: u32,
     pub(crate) parsed: GraphFile,
+}
+
+impl Loaded {
+    /// The parameters that it declares; of those that are broken, the names.
+    pub(crate) fn settings(&self) -> Vec<Setting> {
+        let declared = self.parsed.params.iter().map(|param| (param.name.it.clone(), param.takes.clone()));
+        let broken = self.parsed.broken_params.iter().map(|name| (name.clone(), Takes::Text));
+        declared.chain(broken).map(|(name, takes)| Setting::new(name, takes, "")).collect()
+    }
 }
 
 /// A value given by `--set`.
@@ -73,7 +82,7 @@ impl<'a> Expander<'a> {
             found: Vec::new(),
             net: Net::default(),
             overrides: Vec::new(),
-            addresses: Vec::new(),
+            settings: Settings::default(),
             files: HashMap::new(),
             is_part: false,
         }
@@ -134,9 +143,7 @@ impl<'a> Expander<'a> {
     fn graph_values(&mut self, loaded: &Loaded) -> HashMap<String, Given> {
         let broken = loaded.parsed.broken_params.iter().map(|name| (name.clone(), Given::Unknown));
         let mut values: HashMap<_, _> = broken.collect();
-        let names = loaded.parsed.params.iter().map(|param| param.name.it.clone());
-        let names: Vec<_> = names.chain(values.keys().cloned()).collect();
-        self.note_address("", names);
+        self.settings.note("", Some(loaded.settings()));
         for param in &loaded.parsed.params {
             let name = &param.name.it;
             let given = match self.overridden("", name, &param.takes) {
@@ -203,7 +210,6 @@ impl<'a> Expander<'a> {
         for decl in &loaded.parsed.templates {
             self.template(scope, decl, &names);
         }
-        self.budgets(scope);
         self.unused_params(&loaded);
         names
     }
@@ -245,7 +251,7 @@ impl<'a> Expander<'a> {
             }
         });
         if entry.is_none() {
-            self.addresses.push((address, None));
+            self.settings.note(&address, None);
         }
         entry.unwrap_or(Entry::Broken)
     }
@@ -320,11 +326,7 @@ impl<'a> Expander<'a> {
         spec
     }
 
-    fn known_param(
-        &mut self,
-        spec: &'static NodeSpec,
-        key: &At<String>,
-    ) -> Option<&'static crate::ParamSpec> {
+    fn known_param(&mut self, spec: &'static NodeSpec, key: &At<String>) -> Option<&'static ParamSpec> {
         let param = spec.param(&key.it);
         if param.is_none() {
             let known = spec.params.iter().map(|param| param.name);
@@ -346,7 +348,7 @@ impl<'a> Expander<'a> {
     ) -> Option<Entry> {
         let name = self.plain_text(scope, kind, "kind")?;
         let spec = self.spec(&name, kind.whole())?;
-        self.note_address(address, spec.params.iter().map(|param| param.name.to_owned()));
+        self.settings.note(address, Some(spec.params.iter().map(Setting::from).collect()));
         let mut given = Vec::new();
         let mut given_at = Vec::new();
         let mut fills = Vec::new();
@@ -515,9 +517,10 @@ impl<'a> Expander<'a> {
 
     /// Says which keys of a part are the whole graph's to give.
     fn not_in_parts(&mut self, part: &Loaded) {
+        let budget = part.parsed.budget.as_ref().map(|budget| ("budget", "budget_ms", budget.place));
         let when_dry = part.parsed.when_dry.as_ref().map(|dry| ("when_dry", "when_dry", dry.place));
         let lanes = part.parsed.lanes.first().map(|lane| ("[lanes]", "[lanes]", lane.name.place));
-        for (what, key, place) in [when_dry, lanes].into_iter().flatten() {
+        for (what, key, place) in [budget, when_dry, lanes].into_iter().flatten() {
             let found = Diagnostic::error(format!("a part has no {what} of its own")).at(place, "");
             self.found.push(found.help(format!("give {key} in the graph that uses the part")));
         }
@@ -673,11 +676,6 @@ impl<'a> Expander<'a> {
         None
     }
 
-    /// Whether a problem with the node or part at `address` was told.
-    pub(crate) fn is_broken(&self, address: &str) -> bool {
-        self.addresses.iter().any(|(known, params)| known == address && params.is_none())
-    }
-
     /// Whether searching advice is still worth its time.
     pub(crate) fn may_search(&self) -> bool {
         self.found.len() < SEARCHES
@@ -695,10 +693,9 @@ impl<'a> Expander<'a> {
         let mut start = SET.len();
         for (target, value) in self.options.overrides {
             let length = target.len() + 1 + value.len();
-            let (address, name) = target.rsplit_once('.').unwrap_or(("", target));
+            let (address, name) = setting::split(target);
             self.overrides.push(Override {
-                // As plans write it, a template's name ends with [].
-                address: address.replace("[]/", "/"),
+                address,
                 name: name.to_owned(),
                 value: value.clone(),
                 whole: Place { file, start: start as u32, end: (start + length) as u32 },
@@ -706,11 +703,6 @@ impl<'a> Expander<'a> {
             });
             start += length + 1 + SET.len();
         }
-    }
-
-    /// Remembers what `--set` may give at `address`.
-    pub(crate) fn note_address(&mut self, address: &str, names: impl IntoIterator<Item = String>) {
-        self.addresses.push((address.to_owned(), Some(names.into_iter().collect())));
     }
 
     fn is_overridden(&self, address: &str, name: &str) -> bool {
@@ -756,24 +748,9 @@ impl<'a> Expander<'a> {
 
     fn unused_overrides(&mut self) {
         for given in self.overrides.iter().filter(|given| !given.used) {
-            let at = self.addresses.iter().find(|(address, _)| *address == given.address);
-            let (message, help) = match at {
-                Some((_, None)) => continue,
-                Some((_, Some(names))) => {
-                    let whose = if given.address.is_empty() { "the graph" } else { given.address.as_str() };
-                    let message = format!("{whose} has no parameter {}", given.name);
-                    (message, suggest::names(&given.name, "parameters", names.iter().map(String::as_str)))
-                }
-                None => {
-                    let known = self.addresses.iter().map(|(address, _)| address.as_str());
-                    let known: Vec<_> = known.filter(|address| !address.is_empty()).collect();
-                    (
-                        format!("there is no node {}", given.address),
-                        suggest::names(&given.address, "nodes", known),
-                    )
-                }
-            };
-            self.found.push(Diagnostic::error(message).at(given.whole, "").help(help));
+            if let Err(NoSetting { message, help }) = self.settings.find(&given.address, &given.name) {
+                self.found.push(Diagnostic::error(message).at(given.whole, "").help(help));
+            }
         }
     }
 }

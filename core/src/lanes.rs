@@ -12,6 +12,7 @@ use crate::graph_file::LaneDecl;
 use crate::lane_thread::{LaneSettings, Priority, cpus};
 use crate::param::{ParamSpec, Params, Value};
 use crate::scope::Scope;
+use crate::setting::Setting;
 use crate::suggest;
 
 /// The settings of a lane.
@@ -53,7 +54,7 @@ impl Expander<'_> {
 
     fn lane_settings(&mut self, scope: &Scope, decl: &LaneDecl) -> GraphLane {
         let address = format!("lanes.{}", decl.name.it);
-        self.note_address(&address, SETTINGS.iter().map(|spec| spec.name.to_owned()));
+        self.settings.note(&address, Some(SETTINGS.iter().map(Setting::from).collect()));
         let mut given: Vec<(&str, Value)> = Vec::new();
         let mut place = decl.name.place;
         for (key, item) in &decl.settings {

@@ -5,8 +5,7 @@
 //! that may block and allocate, \[real-time\] also on a lane, \[any\] anywhere
 //! at all.
 
-pub mod budget;
-mod budget_decl;
+mod budget;
 mod cell;
 mod check;
 pub mod clock;
@@ -14,7 +13,6 @@ pub mod context;
 pub mod control;
 pub mod diagnostic;
 pub mod draw;
-mod duties;
 mod ends;
 pub mod engine;
 #[cfg(test)]
@@ -57,8 +55,9 @@ pub mod schedule;
 #[cfg(test)]
 mod schedule_tests;
 mod scope;
+pub mod setting;
 mod splice;
-mod suggest;
+pub mod suggest;
 mod supervisor;
 mod sync;
 mod takes;
@@ -67,7 +66,6 @@ pub mod timestamp;
 pub mod waker;
 pub mod watch;
 
-pub use budget::{Budget, BudgetPath, Remedy};
 pub use cell::OnFault;
 pub use clock::{Clock, VIRTUAL_START};
 pub use context::Context;
@@ -92,6 +90,7 @@ pub use port::PortSpec;
 pub use registry::{Mismatch, Negotiated, NodeSpec, Offer, Placement, Registry};
 pub use report::Report;
 pub use schedule::Schedule;
+pub use setting::{NoSetting, Setting};
 pub use timestamp::Timestamp;
 pub use waker::NodeWaker;
 pub use watch::{Snapshot, Watch};

@@ -219,7 +219,7 @@ impl Expander<'_> {
     }
 
     /// The value of a parameter called `name`, given as `item`.
-    pub(crate) fn fitted(
+    fn fitted(
         &mut self,
         scope: &Scope,
         name: &str,
@@ -276,7 +276,7 @@ impl Expander<'_> {
                 self.found.push(found);
             }
         }
-        self.note_address(address, loaded.parsed.params.iter().map(|param| param.name.it.clone()));
+        self.settings.note(address, Some(loaded.settings()));
         for param in &loaded.parsed.params {
             let name = &param.name.it;
             let item = table.iter().find(|(key, _)| key.it == *name).map(|(_, item)| item);

@@ -25,8 +25,8 @@ pub(crate) fn meant<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -
     closest.or_else(|| known.iter().copied().find(begins))
 }
 
-/// Advice for an unknown name: the one that was meant, and what there is.
-pub(crate) fn names<'a>(
+/// Advice for an unknown name: the one that was meant, and what there is. \[control\]
+pub fn names<'a>(
     given: &str,
     what: &str,
     known: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
@@ -110,10 +110,7 @@ pub(crate) fn converters(from: &MediaType, to: &MediaType, registry: &Registry) 
 /// A kind that does nothing but turn one thing into another.
 fn step(spec: &'static NodeSpec) -> Option<(&'static str, MediaType, MediaType)> {
     match (spec.inputs, spec.outputs) {
-        // What takes anything turns it into nothing else.
-        ([input], [output]) if output.each.is_none() && input.media != MediaType::Any => {
-            Some((spec.kind, input.media, output.media))
-        }
+        ([input], [output]) if output.each.is_none() => Some((spec.kind, input.media, output.media)),
         _ => None,
     }
 }

@@ -8,6 +8,7 @@ mod draw;
 mod nodes;
 mod plan;
 mod run;
+mod tune;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ enum Command {
     Draw(draw::Draw),
     Diff(diff::Diff),
     Bench(bench::Bench),
+    Tune(tune::Tune),
     Completions(completions::Completions),
 }
 
@@ -61,6 +63,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Draw(draw) => draw.run(),
         Command::Diff(diff) => diff.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Tune(tune) => tune.run(),
         Command::Completions(completions) => completions.run(),
     };
     ExitCode::from(code)

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used)] // all of it is test code, helpers included
 
 mod bench;
-mod budget;
 mod call;
 mod check;
 mod command;
 mod latency;
 mod record;
+mod tune;
 mod udp;
 mod views;
 

@@ -14,7 +14,9 @@
 //! extension block. Of silence (empty packets, or those of at most two bytes,
 //! which say that nothing follows) the first is sent and the rest is not; the
 //! receiver sees by the timestamps how long it was. The first packet after it
-//! has the marker bit (RFC 3551 § 4.1).
+//! has the marker bit (RFC 3551 § 4.1). Once a second and at the end the figure
+//! `kbps` tells the packets' rate so far, headers included, over the time of the
+//! sound in them.
 //!
 //! ```toml
 //! sidetone = 1
@@ -29,8 +31,8 @@
 
 use sidetone_core::registry::declared;
 use sidetone_core::{
-    Codec, Context, DropReason, Fault, FaultKind, Flags, Format, MediaType, Node, NodeSpec, Placement,
-    PortSpec,
+    Codec, Context, DropReason, Fault, FaultKind, Finish, Flags, Format, MediaType, Node, NodeSpec,
+    Placement, PortSpec,
 };
 
 use crate::opus;
@@ -99,12 +101,18 @@ impl Node for PackOpus {
         }
         Ok(())
     }
+
+    fn finish(&mut self, cx: &mut Context<'_>) -> Result<Finish, Fault> {
+        self.sender.tell_rate(cx);
+        Ok(Finish::Done)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::packet::Packet;
+    use sidetone_core::EventKind;
     use sidetone_core::harness::Harness;
     use std::time::Duration;
 
@@ -137,6 +145,29 @@ mod tests {
             assert_eq!(Packet::parse(frame.bytes()).unwrap().payload, [0x78, 1, 2, 3]);
         }
         assert_ne!((headers[0].sequence, headers[0].timestamp), (0, 48_000));
+    }
+
+    #[test]
+    fn the_rate_is_told_once_a_second_and_at_the_end() {
+        let mut node = Harness::new(&SPEC, &[]);
+        let mut bytes = 0;
+        for _ in 0..125 {
+            let mut frame = node.packet(Codec::Opus, &[0x78; 80]);
+            frame.header.duration = Duration::from_millis(20);
+            node.push(0, frame);
+            node.advance(Duration::from_millis(20));
+            bytes += node.take(0)[0].bytes().len();
+        }
+        node.end(0);
+        node.run();
+        let told = node.events().into_iter().filter_map(|event| match event {
+            EventKind::Figure(figure) => Some((figure.name, figure.unit, figure.value)),
+            _ => None,
+        });
+        // 2.5 s, so twice and at the end.
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.len(), 3);
+        assert_eq!(told[2], ("kbps", "kbit/s", bytes as f64 * 8.0 / 1000.0 / 2.5));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `Sender`: numbers the packets of one RTP stream and writes their headers.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 use sidetone_core::rtp::{Ssrc, payload_type};
-use sidetone_core::{Codec, Context, Frame, ParamSpec, Setup, Timestamp, Value};
+use sidetone_core::{Codec, Context, EventKind, Figure, Frame, ParamSpec, Setup, Timestamp, Value};
 
 use crate::packet::{HEADER_BYTES, Header, write_header};
 
@@ -23,7 +25,17 @@ pub(crate) struct Sender {
     payload_type: u8,
     sequence: u16,
     offset: u32,
+    /// Bytes of all packets, headers included.
+    bytes: u64,
+    /// When the first sound or picture in them was captured, and where the last
+    /// ends.
+    span: Option<(Timestamp, Timestamp)>,
+    /// When their rate is told next.
+    tell_at: Timestamp,
 }
+
+/// How much is sent between two words on its rate.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 impl Sender {
     /// A stream as `setup` says. Its first sequence number and the offset of
@@ -36,7 +48,16 @@ impl Sender {
             _ => random,
         };
         let payload_type = u8::try_from(setup.params.int("payload_type")).unwrap_or(payload_type(codec));
-        Self { codec, ssrc: Ssrc(ssrc), payload_type, sequence, offset }
+        Self {
+            codec,
+            ssrc: Ssrc(ssrc),
+            payload_type,
+            sequence,
+            offset,
+            bytes: 0,
+            span: None,
+            tell_at: Timestamp::ZERO,
+        }
     }
 
     /// A packet through output 0 whose payload, at most `room` bytes, `fill`
@@ -59,12 +80,33 @@ impl Sender {
         };
         self.sequence = self.sequence.wrapping_add(1);
         let captured = header.captured;
+        let end = captured + header.duration;
         let mut frame = cx.rtp(0, self.codec, HEADER_BYTES + room, header);
         let storage = frame.storage_mut();
         let start = write_header(&rtp, captured, storage).unwrap_or(0);
         let written = fill(&mut storage[start..start + room]);
         frame.set_len(start + written);
+        self.bytes += (start + written) as u64;
+        let (first, last) = self.span.unwrap_or_else(|| {
+            self.tell_at = captured + TELL_EVERY;
+            (captured, end)
+        });
+        self.span = Some((first, last.max(end)));
+        if captured >= self.tell_at {
+            self.tell_at = captured + TELL_EVERY;
+            self.tell_rate(cx);
+        }
         frame
+    }
+
+    /// Tells how many kilobits a second of media took so far. \[real-time\]
+    pub(crate) fn tell_rate(&self, cx: &mut Context<'_>) {
+        let Some((first, last)) = self.span else { return };
+        let seconds = last.since(first).as_secs_f64();
+        if seconds > 0.0 {
+            let value = self.bytes as f64 * 8.0 / 1000.0 / seconds;
+            cx.emit(EventKind::Figure(Figure { name: "kbps", unit: "kbit/s", value }));
+        }
     }
 }
 

@@ -3,13 +3,15 @@
 
 mod backdrop;
 pub mod clicks;
+mod compare_audio;
+mod compare_video;
 mod counter;
 mod cutout;
 mod noise;
 mod pace;
 mod portrait;
+mod reference;
 pub mod scene;
-mod slow;
 mod sound;
 mod tone;
 mod wave;
@@ -17,4 +19,5 @@ mod wave;
 use sidetone_core::NodeSpec;
 
 /// The kinds of this crate.
-pub const KINDS: &[&NodeSpec] = &[&tone::SPEC, &clicks::SPEC, &scene::SPEC, &slow::SPEC];
+pub const KINDS: &[&NodeSpec] =
+    &[&tone::SPEC, &clicks::SPEC, &compare_audio::SPEC, &compare_video::SPEC, &scene::SPEC];
