@@ -12,7 +12,7 @@ mod script;
 pub mod smoke;
 mod target;
 
-use target::{codec, file, graph, net, room, rtp};
+use target::{codec, file, graph, net, recording, room, rtp};
 
 /// Something that reads foreign bytes.
 pub struct Target {
@@ -38,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     file::Y4M,
     graph::GRAPH_FILE,
     net::TRACE,
+    recording::RECORDING,
     room::DATAGRAM,
     room::URL,
     rtp::AV1_PAYLOADS,

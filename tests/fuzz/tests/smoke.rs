@@ -45,6 +45,11 @@ fn network_traces_of_any_bytes_never_panic() {
 }
 
 #[test]
+fn recordings_of_any_bytes_never_panic() {
+    survives("recording", 200_000);
+}
+
+#[test]
 fn datagrams_of_any_bytes_never_panic() {
     survives("datagram", 2_000_000);
 }

@@ -54,13 +54,13 @@ pub(crate) const AV1_UNIT: Target = Target {
 };
 
 /// Whether a reader gave no more than there is; anything else is a defect.
-fn in_bounds(count: u64, bytes: &[u8]) -> bool {
+pub(crate) fn in_bounds(count: u64, bytes: &[u8]) -> bool {
     assert!(count <= bytes.len() as u64, "{count} were read from {} bytes", bytes.len());
     true
 }
 
 /// The file that a sink of `kind` writes.
-fn written(kind: &str, params: &[(&str, Value)], frames: Vec<Frame>) -> Vec<u8> {
+pub(crate) fn written(kind: &str, params: &[(&str, Value)], frames: Vec<Frame>) -> Vec<u8> {
     let name = format!("sidetone-fuzz-{}-{}-{kind}", std::process::id(), fastrand::u64(..));
     let path = std::env::temp_dir().join(name);
     let text = Value::from(path.to_string_lossy().as_ref());
