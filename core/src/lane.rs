@@ -712,3 +712,20 @@ fn deliver(cells: &mut [Option<Box<Cell>>], ready: &mut Ready, outlet: &mut Outl
     queue.push_back(item);
     outlet.ledger.high_water.raise(queue.len() as u64);
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_spins_notices_calls_and_timers_and_gives_up_in_the_end() {
+        let (notices, _) = crossbeam_channel::unbounded();
+        let lane = Lane::new(Clock::real(), notices, false);
+        let (short, long) = (Duration::from_micros(1), Duration::from_secs(3_600));
+        assert!(!lane.spin(Duration::ZERO, None) && !lane.spin(short, None), "nobody called: it sleeps");
+        assert!(lane.spin(long, Some(short)), "a timer is due");
+        lane.mailbox().waker().wake_for_mail();
+        assert!(lane.spin(long, None), "somebody called");
+        assert_eq!(lane.mailbox().waker().wakes(), 0, "which cost no system call");
+    }
+}
