@@ -20,7 +20,10 @@
 // - The sources' test signals are not the same pictures and sounds.
 //
 // `gstreamer` has the sinks as they come: they render at the time stamp plus the
-// pipeline's latency, with a `processing-deadline` of 20 ms. `gstreamer_lowest` is
+// latency that the elements declare. That is, for sound: the source 10 ms, the
+// encoder 10, the jitter buffer J, the sink's `processing-deadline` 20, less the
+// 6.5 by which opusenc dates its packets back; for pictures: the source 33 (a
+// frame, as GStreamer's camera sources declare), J and 20. `gstreamer_lowest` is
 // the least that it can do: a deadline of 0, and pictures shown as soon as they
 // are decoded. (Its jitter buffer holds nothing that is in order: the delay is
 // kept by the sinks, so such pictures are not delayed by J at all.)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! peers-futuresdr inline futuresdr_stream|futuresdr_message "N"|"N in batches" [--frames F]
-//! peers-futuresdr copies PxS [--samples 5000000] [--max-copy 512]
+//! peers-futuresdr copies futuresdr|futuresdr_flow PxS [--samples 5000000] [--max-copy 512]
 //! peers-futuresdr --version
 //! ```
 //!
@@ -23,9 +23,11 @@
 //! random number of samples, evenly from 1 to the most that it may: `max-copy`,
 //! bounded by what is at its input and what is free at its output; it is called
 //! again at once as long as it can copy. Links are FutureSDR's default: circular
-//! buffers of 32 KiB (8,192 samples). The scheduler is the default, with a worker
-//! for every processor. Timed is the run from its start to the last block's end;
-//! every sink must have counted `samples`. An item is a sample copied by a block.
+//! buffers of 32 KiB (8,192 samples). `futuresdr` has the default scheduler, with a
+//! worker for every processor; `futuresdr_flow` the one that its benchmark has for
+//! this, with each pipe on one processor. Timed is the run from its start to the
+//! last block's end; every sink must have counted `samples`. An item is a sample
+//! copied by a block.
 
 use std::process::exit;
 use std::str::FromStr;
@@ -35,21 +37,21 @@ use cpu_time::ProcessTime;
 use futuresdr::blocks::{Head, MessageBurst, MessageCopy, MessageSink, NullSink, NullSource};
 use futuresdr::prelude::*;
 use futuresdr::runtime::dev::prelude::*;
-use futuresdr::runtime::scheduler::SmolScheduler;
+use futuresdr::runtime::scheduler::{FlowScheduler, Scheduler, SmolScheduler};
 
 /// What a handle to a frame with its header takes.
 type Item = [u64; 12];
 
 const USAGE: &str =
     "peers-futuresdr inline futuresdr_stream|futuresdr_message \"N\"|\"N in batches\" [--frames F]
-       peers-futuresdr copies PxS [--samples N] [--max-copy M]";
+       peers-futuresdr copies futuresdr|futuresdr_flow PxS [--samples N] [--max-copy M]";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["inline", who, case, ..] => inline(who, case, &words),
-        ["copies", case, ..] => copies(case, &words),
+        ["copies", who, case, ..] => copies(who, case, &words),
         ["--version"] => {
             println!("FutureSDR {}", version());
             Ok(())
@@ -166,7 +168,7 @@ fn message(graph: &mut Flowgraph, nodes: usize, source: BlockId, sink: BlockId) 
     Ok(graph.message(last, "out", sink, "in")?)
 }
 
-fn copies(case: &str, words: &[&str]) -> Result<()> {
+fn copies(who: &str, case: &str, words: &[&str]) -> Result<()> {
     let shape =
         case.split_once('x').and_then(|(pipes, stages)| Some((pipes.parse().ok()?, stages.parse().ok()?)));
     let Some((pipes, stages)): Option<(usize, usize)> = shape else {
@@ -177,24 +179,32 @@ fn copies(case: &str, words: &[&str]) -> Result<()> {
 
     let mut graph = Flowgraph::new();
     let mut sinks = Vec::new();
-    for _ in 0..pipes {
+    // For the `flow` scheduler: the blocks of each processor, pipe by pipe.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut placed = vec![Vec::new(); cores];
+    for pipe in 0..pipes {
         let source = graph.add(NullSource::<f32>::new())?;
         let head = graph.add(Head::<f32>::new(samples))?;
         let sink = graph.add(NullSink::<f32>::new())?;
         graph.stream_dyn(source.id(), "output", head.id(), "input")?;
+        let mut blocks = vec![source.id(), head.id()];
         let mut last = head.id();
         for _ in 0..stages {
             let next = graph.add(Pass::<f32>::new(Count::Random(most)))?.id();
             graph.stream_dyn(last, "output", next, "input")?;
+            blocks.push(next);
             last = next;
         }
         graph.stream_dyn(last, "output", sink.id(), "input")?;
+        blocks.push(sink.id());
+        placed[pipe % cores].extend(blocks);
         sinks.push(sink);
     }
-    let runtime = Runtime::new();
-    let (began, cpu) = (Instant::now(), ProcessTime::now());
-    let ended = runtime.run(graph)?;
-    let (wall, cpu) = (began.elapsed().as_secs_f64(), cpu.elapsed().as_secs_f64());
+    let (ended, wall, cpu) = match who {
+        "futuresdr" => raced(Runtime::new(), graph),
+        "futuresdr_flow" => raced(Runtime::with_scheduler(FlowScheduler::with_pinned_blocks(placed)), graph),
+        _ => refuse("it is futuresdr or futuresdr_flow"),
+    }?;
     for sink in &sinks {
         let came = ended.block(sink)?.n_received() as u64;
         if came != samples {
@@ -202,10 +212,20 @@ fn copies(case: &str, words: &[&str]) -> Result<()> {
         }
     }
     let items = pipes as f64 * stages as f64 * samples as f64;
-    emit("copies", "futuresdr", case, "wall_ns_per_item", wall * 1e9 / items);
-    emit("copies", "futuresdr", case, "cpu_ns_per_item", cpu * 1e9 / items);
-    emit("copies", "futuresdr", case, "wall_s", wall);
+    emit("copies", who, case, "wall_ns_per_item", wall * 1e9 / items);
+    emit("copies", who, case, "cpu_ns_per_item", cpu * 1e9 / items);
+    emit("copies", who, case, "wall_s", wall);
     Ok(())
+}
+
+/// Runs a graph to its end: wall and processor time, in seconds.
+fn raced<S: Scheduler + Send + Sync + 'static>(
+    runtime: Runtime<S>,
+    graph: Flowgraph,
+) -> Result<(TerminatedFlowgraph, f64, f64)> {
+    let (began, cpu) = (Instant::now(), ProcessTime::now());
+    let ended = runtime.run(graph)?;
+    Ok((ended, began.elapsed().as_secs_f64(), cpu.elapsed().as_secs_f64()))
 }
 
 /// Gives so many frames, of which so many may go before it is told that the next
