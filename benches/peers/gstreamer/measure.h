@@ -85,12 +85,14 @@ typedef struct {
   size_t count, room;
 } Times;
 
+static inline void times_reserve(Times *times, size_t room) {
+  times->room = room;
+  times->values = realloc(times->values, room * sizeof *times->values);
+  if (!times->values) fail("no memory for", "measured times");
+}
+
 static inline void times_add(Times *times, int64_t value) {
-  if (times->count == times->room) {
-    times->room = times->room ? times->room * 2 : 4096;
-    times->values = realloc(times->values, times->room * sizeof *times->values);
-    if (!times->values) fail("no memory for", "measured times");
-  }
+  if (times->count == times->room) times_reserve(times, times->room ? times->room * 2 : 4096);
   times->values[times->count++] = value;
 }
 
