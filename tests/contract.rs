@@ -97,7 +97,7 @@ fn through(kind: &str, frames: Vec<Frame>) -> Vec<Frame> {
 fn feed(media: &MediaType) -> Vec<Frame> {
     let sound = || made_by("test.tone", &[]);
     match media {
-        MediaType::Audio { .. } => sound(),
+        MediaType::Audio { .. } | MediaType::Any => sound(),
         MediaType::Video { .. } => made_by("test.scene", &[("size", Size::new(64, 48).into())]),
         MediaType::Packets { codec: None | Some(Codec::Opus) } => through("codec.opus_encode", sound()),
         MediaType::Rtp { codec: None | Some(Codec::Opus) } => {
@@ -137,6 +137,7 @@ fn busy(kind: &str) -> Vec<(&'static str, Value)> {
         "net.impair" => vec![("preset", "mobile".into())],
         "net.record" => vec![("path", scratch("recorded.frames"))],
         "net.replay" => vec![("path", recorded("replayed.frames"))],
+        "test.slow" => vec![("work_ms", 5.into())],
         _ => Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::context::{Context, Outbox, Wiring};
 use crate::control::{Control, Through};
+use crate::duties::Duties;
 use crate::event::EventKind;
 use crate::fault::{Fault, FaultKind};
 use crate::frame::Frame;
@@ -61,6 +62,8 @@ pub(crate) struct Cell {
     pub(crate) expected: usize,
     /// Its place among the nodes of its lane: upstream before downstream.
     pub(crate) rank: u64,
+    /// What it does for budgets, if anything.
+    pub(crate) duties: Option<Box<Duties>>,
     /// Whether the graph was told to stop.
     pub(crate) stopping: bool,
     /// Whether anything ever fed it, or may.
@@ -152,6 +155,7 @@ impl Cell {
             controls: VecDeque::with_capacity(4),
             expected: 0,
             rank: 0,
+            duties: None,
             stopping: false,
             fed: false,
             started: false,
@@ -235,6 +239,9 @@ impl Cell {
     /// ledger with [`Cell::enter`].
     pub(crate) fn call(&mut self, start: Timestamp, out: &mut Outbox) {
         self.note_ends();
+        if let Some(duties) = self.duties.as_mut().filter(|_| self.state == State::Running) {
+            duties.prune(start, &mut self.wiring, out);
+        }
         self.wiring.inlets.iter_mut().for_each(|inlet| inlet.offered = inlet.len());
         self.wiring.taken = 0;
         match self.state {
@@ -361,18 +368,25 @@ impl Cell {
     /// ledger.
     pub(crate) fn enter(&self, start: Timestamp, end: Timestamp, out: &mut Outbox) {
         let ledger = &self.wiring.ledger;
+        let begins = self.duties.as_ref().is_some_and(|duties| duties.begins);
         let mut frames = 0;
         for staged in &mut out.staged {
             let Item::Frame(frame) = &mut staged.item else { continue };
             frames += 1;
             if let Some(trail) = &mut frame.header.trail {
-                ledger.step(trail.leave(self.id, start, end).as_ref());
+                ledger.step(trail.leave(self.id, start, end, begins).as_ref());
+                if let Some(duties) = &self.duties {
+                    duties.measure(trail);
+                }
             }
         }
         for (mut header, medium) in out.rendered.drain(..) {
             frames += 1;
             if let Some(trail) = &mut header.trail {
-                ledger.step(trail.leave(self.id, start, end).as_ref());
+                ledger.step(trail.leave(self.id, start, end, begins).as_ref());
+                if let Some(duties) = &self.duties {
+                    duties.measure(trail);
+                }
             }
             ledger.rendered.record(&header, medium, end);
         }

@@ -150,6 +150,9 @@ impl Context<'_> {
                 if let Some(trail) = &mut frame.header.trail {
                     trail.take(self.now);
                 }
+                if std::mem::take(&mut inlet.gap) {
+                    frame.header.flags = frame.header.flags.with(Flags::DISCONTINUITY);
+                }
                 self.wiring.taken += 1;
                 self.wiring.ledger.taken.add(1);
                 Some(frame)

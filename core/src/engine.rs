@@ -193,7 +193,7 @@ impl Engine {
                 Some(at) => {
                     let look = self.supervisor.next_look().unwrap_or(at);
                     self.options.clock.advance_to(at.min(look));
-                    self.supervisor.look_at_budget(self.options.clock.now(), observe);
+                    self.supervisor.look_at_budgets(self.options.clock.now(), observe);
                 }
                 // Nothing will ever happen again: end what can end.
                 None => self.supervisor.stop(now),
@@ -249,7 +249,7 @@ impl Engine {
             if now >= tick {
                 tick = now + TICK;
                 self.supervisor.watch(now, observe);
-                self.supervisor.look_at_budget(now, observe);
+                self.supervisor.look_at_budgets(now, observe);
                 observe(Update::Progress(&self.supervisor.progress(now)));
             }
             self.attend(observe);

@@ -552,12 +552,16 @@ fn a_budget_that_is_not_kept_names_the_guilty_stage() {
         node("slow", &PASS, &[("hold_ms", 80)]),
         node("sink", &SINK, &[]),
     ]);
-    graph.budget = Some(Duration::from_millis(50));
+    graph.budgets = vec![Budget::whole(Duration::from_millis(50))];
     let (report, _, events) = run(graph, virtual_time());
     let breach = &report.breaches[0];
     assert_eq!((report.breaches.len(), breach.sink.as_str(), breach.stage.as_str()), (1, "sink", "slow"));
     assert!((breach.p95_ms - 80.0).abs() < 1.0 && (breach.stage_ms - 80.0).abs() < 1.0, "{breach:?}");
-    assert!(events.iter().any(|event| event.contains("over budget") && event.contains("slow takes most")));
+    assert!(
+        events
+            .iter()
+            .any(|event| event.contains("over budget") && event.contains("the guilty stage is slow, 80 ms"))
+    );
 }
 
 #[test]
@@ -571,4 +575,25 @@ fn a_marked_loop_ends_when_its_source_has() {
     let (report, ..) = run(graph, virtual_time());
     assert!(report.undrained.is_empty(), "{:?}", report.undrained);
     assert!(report.seconds < 1.0, "it took {} s to end", report.seconds);
+}
+
+#[test]
+fn a_dry_pool_drops_where_the_graph_says_so_and_loses_nothing_elsewhere() {
+    for when_dry in [WhenDry::Allocate, WhenDry::Drop] {
+        // One node holds five seconds of frames, more than anybody planned for.
+        let mut graph = chain(vec![
+            node("source", &SOURCE, &[("count", 1_000)]),
+            node("hold", &BURN, &[("hold_ms", 5_000)]),
+            node("sink", &SINK, &[]),
+        ]);
+        graph.when_dry = when_dry;
+        let slots = Schedule::compile(&graph, 1).pools[0][0].slots as u64;
+        let (report, seen, _) = run(graph, virtual_time());
+        let source = &report.stages[0];
+        assert!(source.pool_dry > 100 && seen.len() as u64 >= slots, "{when_dry:?}: {}", source.pool_dry);
+        let dropped = if when_dry == WhenDry::Drop { source.pool_dry } else { 0 };
+        assert_eq!((source.frames, source.dropped), (1_000 - dropped, dropped));
+        assert_eq!(seen.len() as u64, 1_000 - dropped);
+        assert!(source.dropped_by_reason.iter().all(|(reason, _)| reason == "pool_dry"));
+    }
 }

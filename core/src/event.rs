@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::Timestamp;
+use crate::budget::Remedy;
 use crate::fault::Fault;
 use crate::ledger::NodeId;
 use crate::media_type::Medium;
@@ -94,20 +95,39 @@ pub enum EventKind {
         /// What the engine does about it.
         action: &'static str,
     },
-    /// Over the last second, what this node rendered came later than the budget
-    /// allows.
+    /// Over the last second, what this node rendered (or let go, where it ends
+    /// the path of a budget) came later than the budget allows.
     OverBudget {
+        /// Where the path begins; `None` is where frames are captured.
+        from: Option<Arc<str>>,
         /// 95 % came within this many milliseconds.
         p95_ms: f64,
         /// As many are allowed.
         budget_ms: f64,
-        /// The node that took most of it.
+        /// The guilty node: the one that took most beyond what it declares, or
+        /// that it had to wait for.
         stage: Arc<str>,
         /// Its mean share, in milliseconds.
         stage_ms: f64,
+        /// What is done about it.
+        remedy: Remedy,
     },
-    /// What this node renders keeps the budget again.
-    WithinBudget,
+    /// What this node renders, or lets go, keeps the budget again.
+    WithinBudget {
+        /// Where the path begins, as before.
+        from: Option<Arc<str>>,
+    },
+    /// For a budget's sake the node drops what is too old when it comes to it.
+    DropsLate {
+        /// Older than this many milliseconds since capture, or since the
+        /// beginning of the budget's path; `None`: it does so no more.
+        older_than_ms: Option<f64>,
+    },
+    /// For a budget's sake the node does less than usual.
+    Degraded {
+        /// How much less: 0 (all again) to 3.
+        level: i64,
+    },
     /// The node has put out its last frame.
     Ended,
     /// Anything else worth telling a person.
@@ -149,14 +169,26 @@ impl fmt::Display for EventKind {
             Self::Figure(Figure { name, unit, value }) => write!(f, "{name} {value:.2} {unit}"),
             Self::KeyFrameRequested => f.write_str("key frame requested"),
             Self::Fault { fault, action } => write!(f, "fault: {fault}; {action}"),
-            Self::OverBudget { p95_ms, budget_ms, stage, stage_ms } => write!(
+            Self::OverBudget { from, p95_ms, budget_ms, stage, stage_ms, .. } => write!(
                 f,
-                "over budget: 95 % came within {p95_ms:.0} ms, {budget_ms:.0} are allowed; {stage} takes most, \
-                 {stage_ms:.0} ms"
+                "over budget{}: 95 % came within {p95_ms:.0} ms, {budget_ms:.0} are allowed; the guilty stage is \
+                 {stage}, {stage_ms:.0} ms",
+                since(from)
             ),
-            Self::WithinBudget => f.write_str("within budget again"),
+            Self::WithinBudget { from } => write!(f, "within budget again{}", since(from)),
+            Self::DropsLate { older_than_ms: Some(most) } => {
+                write!(f, "drops what is older than {most:.0} ms when it comes here")
+            }
+            Self::DropsLate { older_than_ms: None } => f.write_str("drops nothing for being late any more"),
+            Self::Degraded { level: 0 } => f.write_str("does all again"),
+            Self::Degraded { level } => write!(f, "does less: level {level} of 3"),
             Self::Ended => f.write_str("ended"),
             Self::Notice(text) => f.write_str(text),
         }
     }
+}
+
+/// " from mic", where a budget's path begins at a node.
+fn since(from: &Option<Arc<str>>) -> String {
+    from.as_ref().map_or_else(String::new, |from| format!(" from {from}"))
 }

@@ -210,6 +210,7 @@ impl<'a> Expander<'a> {
         for decl in &loaded.parsed.templates {
             self.template(scope, decl, &names);
         }
+        self.budgets(scope);
         self.unused_params(&loaded);
         names
     }
@@ -517,10 +518,9 @@ impl<'a> Expander<'a> {
 
     /// Says which keys of a part are the whole graph's to give.
     fn not_in_parts(&mut self, part: &Loaded) {
-        let budget = part.parsed.budget.as_ref().map(|budget| ("budget", "budget_ms", budget.place));
         let when_dry = part.parsed.when_dry.as_ref().map(|dry| ("when_dry", "when_dry", dry.place));
         let lanes = part.parsed.lanes.first().map(|lane| ("[lanes]", "[lanes]", lane.name.place));
-        for (what, key, place) in [budget, when_dry, lanes].into_iter().flatten() {
+        for (what, key, place) in [when_dry, lanes].into_iter().flatten() {
             let found = Diagnostic::error(format!("a part has no {what} of its own")).at(place, "");
             self.found.push(found.help(format!("give {key} in the graph that uses the part")));
         }
@@ -674,6 +674,11 @@ impl<'a> Expander<'a> {
         };
         self.found.push(found);
         None
+    }
+
+    /// Whether a problem with the node or part at `address` was told.
+    pub(crate) fn is_broken(&self, address: &str) -> bool {
+        self.settings.is_hidden(address)
     }
 
     /// Whether searching advice is still worth its time.

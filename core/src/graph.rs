@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::budget::Budget;
 use crate::cell::OnFault;
 use crate::diagnostic::{Diagnostics, Place, Sources};
 use crate::expand::Expander;
 use crate::frame::WhenDry;
 use crate::graph_file::MAX_BYTES;
-use crate::item::At;
 pub use crate::lanes::GraphLane;
 use crate::link::Overflow;
 use crate::media_type::MediaType;
@@ -31,8 +31,8 @@ pub struct Graph {
     pub file: String,
     /// What the graph is for: the comment that the file begins with.
     pub about: String,
-    /// Capture to render, at most.
-    pub budget: Option<Duration>,
+    /// How long frames may take: capture to render, and along paths.
+    pub budgets: Vec<Budget>,
     /// What becomes of a frame for which an output has no free buffer.
     pub when_dry: WhenDry,
     /// How the threads of lanes run that the file has settings for.
@@ -54,8 +54,6 @@ pub struct Graph {
     pub(crate) known: Known,
     /// What `--set` reaches.
     pub(crate) settings: Settings,
-    /// Where the file gives the budget.
-    pub(crate) budget_place: Place,
 }
 
 /// What a graph is loaded with, beside its file. \[control\]
@@ -295,10 +293,9 @@ impl Graph {
         net.check_links(registry, &mut found);
         net.check_paths(&mut found);
         let is_part = loaded.parsed.ports.is_some();
-        let budget = loaded.parsed.budget.as_ref();
         let certain = !Diagnostics::new(found.clone(), Arc::clone(&sources)).has_errors();
-        if let Some(At { it, place }) = budget.filter(|_| certain) {
-            net.check_budget(*it, *place, &mut found);
+        if certain {
+            net.check_budgets(registry, &mut found);
         }
         let found = Diagnostics::new(found, Arc::clone(&sources));
         if found.has_errors() {
@@ -315,14 +312,12 @@ impl Graph {
             name: path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
             file: path.display().to_string(),
             about: loaded.parsed.about.clone(),
-            budget: budget.map(|budget| budget.it),
             when_dry: loaded.parsed.when_dry.as_ref().map_or_else(WhenDry::default, |dry| dry.it),
             lanes: std::mem::take(&mut net.lanes),
             params: params.collect(),
             sources,
             registry: registry.clone(),
             settings,
-            budget_place: budget.map_or_else(Place::default, |budget| budget.place),
             ..Self::default()
         };
         graph.take(net);
@@ -358,8 +353,8 @@ impl Graph {
         let mut net = self.net();
         let mut found = Vec::new();
         Order::of(&net).negotiate(&mut net, &known, Some((&mut found, &self.registry)));
-        if let Some(budget) = self.budget.filter(|_| found.is_empty()) {
-            net.check_budget(budget, self.budget_place, &mut found);
+        if found.is_empty() {
+            net.check_budgets(&self.registry, &mut found);
         }
         let found = Diagnostics::new(found, Arc::clone(&self.sources));
         if found.has_errors() {
@@ -401,7 +396,8 @@ impl Template {
 /// others.
 impl Graph {
     fn take(&mut self, net: Net) {
-        let Net { nodes, links, templates, .. } = net;
+        let Net { nodes, links, templates, budgets, .. } = net;
+        self.budgets = budgets;
         // Where each node goes.
         let mut places = Vec::with_capacity(nodes.len());
         let mut kept: Vec<Vec<GraphNode>> = templates.iter().map(|_| Vec::new()).collect();
@@ -488,7 +484,7 @@ impl Graph {
 
     /// All of it on one level: the graph's nodes first, then those of templates.
     pub(crate) fn net(&self) -> Net {
-        let mut net = Net::default();
+        let mut net = Net { budgets: self.budgets.clone(), ..Net::default() };
         let node =
             |node: &GraphNode, template: Option<usize>, name: String, fills: &[Fill], index: usize| NetNode {
                 name,

@@ -2,8 +2,8 @@
 //! What names mean is not looked at yet.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::budget_decl::BudgetDecl;
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, Sources};
 use crate::frame::WhenDry;
 use crate::graph::GraphParam;
@@ -26,7 +26,7 @@ const VERSION: i64 = 1;
 #[derive(Clone, Debug, Default)]
 pub struct GraphFile {
     pub(crate) about: String,
-    pub(crate) budget: Option<At<Duration>>,
+    pub(crate) budgets: Vec<BudgetDecl>,
     /// What becomes of a frame for which an output has no buffer.
     pub(crate) when_dry: Option<At<WhenDry>>,
     pub(crate) lanes: Vec<LaneDecl>,
@@ -247,17 +247,23 @@ fn leading_comment(text: &str) -> String {
 }
 
 /// Reads tables, and remembers what is wrong with them.
-struct Reader<'a> {
-    found: &'a mut Vec<Diagnostic>,
+pub(crate) struct Reader<'a> {
+    pub(crate) found: &'a mut Vec<Diagnostic>,
 }
 
 impl Reader<'_> {
-    fn error(&mut self, message: impl Into<String>, place: Place, label: &str, help: impl Into<String>) {
+    pub(crate) fn error(
+        &mut self,
+        message: impl Into<String>,
+        place: Place,
+        label: &str,
+        help: impl Into<String>,
+    ) {
         self.found.push(Diagnostic::error(message).at(place, label).help(help));
     }
 
     /// Says that `name` wants `wanted`; gives nothing, for its callers to give.
-    fn wrong<T>(&mut self, name: &str, wanted: &str, item: &At<Item>) -> Option<T> {
+    pub(crate) fn wrong<T>(&mut self, name: &str, wanted: &str, item: &At<Item>) -> Option<T> {
         let what = match takes::value(&item.it) {
             Ok(value) if !matches!(value, Value::Text(_)) => value.to_string(),
             _ => item.it.what().to_owned(),
@@ -266,7 +272,7 @@ impl Reader<'_> {
         None
     }
 
-    fn unknown(&mut self, key: &At<String>, what: &str, known: &[&str]) {
+    pub(crate) fn unknown(&mut self, key: &At<String>, what: &str, known: &[&str]) {
         let message = format!("there is no key {} {what}", shorten(&key.it));
         self.error(message, key.place, "", suggest::names(&key.it, "keys", known.iter().copied()));
     }
@@ -278,14 +284,14 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&mut self, name: &str, example: &str, item: At<Item>) -> Option<Vec<At<Item>>> {
+    pub(crate) fn list(&mut self, name: &str, example: &str, item: At<Item>) -> Option<Vec<At<Item>>> {
         match item.it {
             Item::Array(list) => Some(list),
             _ => self.wrong(name, &format!("a list such as {example}"), &item),
         }
     }
 
-    fn text(&mut self, name: &str, item: At<Item>) -> Option<Text> {
+    pub(crate) fn text(&mut self, name: &str, item: At<Item>) -> Option<Text> {
         match item.it {
             Item::Text(text) => Some(text),
             _ => self.wrong(name, "text", &item),
@@ -320,17 +326,26 @@ impl Reader<'_> {
     }
 
     fn file(&mut self, start: Place, table: Table, parsed: &mut GraphFile) {
-        let keys =
-            ["sidetone", "budget_ms", "when_dry", "links", "params", "lanes", "nodes", "each", "ports"];
-        let mut version = None;
+        let keys = [
+            "sidetone",
+            "budget_ms",
+            "budget_remedy",
+            "budgets",
+            "when_dry",
+            "links",
+            "params",
+            "lanes",
+            "nodes",
+            "each",
+            "ports",
+        ];
+        let (mut version, mut budget, mut remedy) = (None, None, None);
         for (key, item) in table {
             match key.it.as_str() {
                 "sidetone" => version = Some(item),
-                "budget_ms" => {
-                    let place = item.place;
-                    let ms = self.whole("budget_ms", 1, 60_000, &item);
-                    parsed.budget = ms.map(|ms| At::new(place, Duration::from_millis(ms.unsigned_abs())));
-                }
+                "budget_ms" => budget = Some(item),
+                "budget_remedy" => remedy = Some((key.place, item)),
+                "budgets" => parsed.budgets = self.budgets(item),
                 "when_dry" => {
                     let place = item.place;
                     let word = self.word("when_dry", &WhenDry::WORDS, item);
@@ -362,6 +377,7 @@ impl Reader<'_> {
                 _ => self.unknown(&key, "here", &keys),
             }
         }
+        parsed.budgets.extend(self.whole_budget(budget, remedy));
         self.version(start, version);
     }
 

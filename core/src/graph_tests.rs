@@ -126,7 +126,7 @@ pub(crate) fn call(overrides: &[(&str, &str)]) -> Graph {
 fn a_call_becomes_a_graph_with_templates() {
     let graph = call(&[]);
     assert_eq!((graph.name.as_str(), graph.about.as_str()), ("call", "A call of two.\nIn one process."));
-    assert_eq!(graph.budget, Some(Duration::from_millis(250)));
+    assert_eq!(graph.budget(), Some(Duration::from_millis(250)));
     assert_eq!((graph.nodes.len(), graph.links.len()), (14, 11));
     let cam = &graph.nodes[graph.node("alice_cam").unwrap()];
     assert_eq!(cam.spec.kind, "test.scene");

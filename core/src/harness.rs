@@ -398,6 +398,7 @@ fn inlet(port: usize, link: usize) -> Inlet {
         is_loop: false,
         leaving: false,
         offered: 0,
+        gap: false,
         source: None,
     }
 }

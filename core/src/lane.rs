@@ -27,6 +27,7 @@ use crate::cell::{Cell, State};
 use crate::clock::Clock;
 use crate::context::{Outbox, Staged};
 use crate::control::{Control, Through};
+use crate::duties::Duties;
 use crate::event::{Event, EventKind, Key};
 use crate::ledger::{Counter, DropReason, NodeId};
 use crate::link::{self, Inlet, Item, LinkId, Outlet, Overflow};
@@ -118,6 +119,8 @@ pub(crate) struct Edit {
     pub(crate) stop: Vec<NodeId>,
     /// Templates fewer that may link to a node.
     pub(crate) unexpect: Vec<NodeId>,
+    /// What nodes do for budgets from now on; what they did before comes back.
+    pub(crate) duties: Vec<(NodeId, Option<Box<Duties>>)>,
 }
 
 impl Edit {
@@ -130,6 +133,7 @@ impl Edit {
             && self.end.is_empty()
             && self.stop.is_empty()
             && self.unexpect.is_empty()
+            && self.duties.is_empty()
     }
 }
 
@@ -518,6 +522,14 @@ impl Lane {
                     deliver(&mut self.cells, &mut self.ready, &mut outlet, Item::End);
                     outlet.tell();
                 }
+            }
+        }
+        for (node, duties) in &mut edit.duties {
+            if let Some(cell) = self.cell_mut(*node) {
+                if let (Some(new), Some(old)) = (&mut *duties, &cell.duties) {
+                    new.succeed(old);
+                }
+                std::mem::swap(duties, &mut cell.duties);
             }
         }
         for &node in &edit.unexpect {

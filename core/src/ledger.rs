@@ -114,10 +114,17 @@ impl Trail {
     }
 
     /// Notes that `node`, called at `start`, let the frame go at `end`; gives
-    /// the step, or `None` where it took no time that a clock was read for. \[real-time\]
-    pub(crate) fn leave(&mut self, node: NodeId, start: Timestamp, end: Timestamp) -> Option<Step> {
+    /// the step, or `None` where it took no time that a clock was read for, unless
+    /// a step there is wanted `always`. \[real-time\]
+    pub(crate) fn leave(
+        &mut self,
+        node: NodeId,
+        start: Timestamp,
+        end: Timestamp,
+        always: bool,
+    ) -> Option<Step> {
         let record = self.0.get_mut()?;
-        if record.left == end && record.taken == end {
+        if record.left == end && record.taken == end && !always {
             return None;
         }
         let began = start.max(record.taken);
@@ -152,6 +159,11 @@ impl Trail {
                 rest -= taken;
             }
         }
+    }
+
+    /// When the frame last left a node. \[any\]
+    pub(crate) fn left(&self) -> Timestamp {
+        self.0.left
     }
 
     /// The steps so far. \[any\]
@@ -407,21 +419,47 @@ impl PathLedger {
         let Some(trail) = &header.trail else { return };
         self.end_to_end.record(at.since(header.captured));
         self.medium.store(medium as u32 + 1, Ordering::Relaxed);
-        let shares = self.shares.get_or_init(|| (0..PATH_NODES).map(|_| PathShare::default()).collect());
-        for step in trail.steps() {
-            // Linear, because a path has a dozen nodes; the last place is for
-            // all that find none of their own.
-            let place = shares[..PATH_NODES - 1].iter().find(|share| {
-                let node = share.node.load(Ordering::Relaxed);
-                node == step.node.0 || node == u32::MAX
-            });
-            let (share, node) =
-                place.map_or((&shares[PATH_NODES - 1], OTHER_NODES), |share| (share, step.node));
-            share.node.store(node.0, Ordering::Relaxed);
-            share.wait.add(duration_nanos(step.wait));
-            share.buffer.add(duration_nanos(step.buffer));
-            share.work.add(duration_nanos(step.work));
+        trail.steps().for_each(|step| self.share(&step));
+    }
+
+    /// One that allocates nothing when it counts. \[control\]
+    pub(crate) fn prepared() -> Self {
+        let ledger = Self::default();
+        ledger.shares();
+        ledger
+    }
+
+    /// Counts a frame by the later part of its trail, `steps`, from where the
+    /// first of them took it. \[real-time\]
+    pub(crate) fn record_part(&self, steps: impl Iterator<Item = Step>) {
+        let mut whole = Duration::ZERO;
+        for (index, mut step) in steps.enumerate() {
+            if index == 0 {
+                step.wait = Duration::ZERO;
+            }
+            whole += step.wait + step.buffer + step.work;
+            self.share(&step);
         }
+        self.end_to_end.record(whole);
+    }
+
+    fn shares(&self) -> &[PathShare] {
+        self.shares.get_or_init(|| (0..PATH_NODES).map(|_| PathShare::default()).collect())
+    }
+
+    fn share(&self, step: &Step) {
+        let shares = self.shares();
+        // Linear, because a path has a dozen nodes; the last place is for all
+        // that find none of their own.
+        let place = shares[..PATH_NODES - 1].iter().find(|share| {
+            let node = share.node.load(Ordering::Relaxed);
+            node == step.node.0 || node == u32::MAX
+        });
+        let (share, node) = place.map_or((&shares[PATH_NODES - 1], OTHER_NODES), |share| (share, step.node));
+        share.node.store(node.0, Ordering::Relaxed);
+        share.wait.add(duration_nanos(step.wait));
+        share.buffer.add(duration_nanos(step.buffer));
+        share.work.add(duration_nanos(step.work));
     }
 
     /// Whether sound or pictures came here; `None` before the first. \[any\]
@@ -503,11 +541,11 @@ mod tests {
         let pool = trail_pool(4);
         let mut header = Header::new(at(100), Duration::ZERO);
         let mut trail = Trail::begin(&pool, at(100), 0);
-        trail.leave(NodeId(0), at(110), at(111));
+        trail.leave(NodeId(0), at(110), at(111), false);
         trail.take(at(115));
-        trail.leave(NodeId(1), at(115), at(119));
+        trail.leave(NodeId(1), at(115), at(119), false);
         trail.take(at(120));
-        trail.leave(NodeId(2), at(150), at(151));
+        trail.leave(NodeId(2), at(150), at(151), false);
         header.trail = Some(trail);
 
         let path = PathLedger::default();
@@ -524,7 +562,7 @@ mod tests {
         let mut trail = Trail::begin(&pool, at(0), 0);
         for n in 0..100 {
             trail.take(at(u64::from(n)));
-            trail.leave(NodeId(n), at(u64::from(n)), at(u64::from(n) + 1));
+            trail.leave(NodeId(n), at(u64::from(n)), at(u64::from(n) + 1), false);
         }
         let whole: Duration = trail.steps().map(|s| s.wait + s.buffer + s.work).sum();
         assert_eq!(whole, Duration::from_millis(100));
@@ -535,7 +573,7 @@ mod tests {
         let pool = trail_pool(4);
         let mut a = Trail::begin(&pool, at(0), 0);
         let b = a.clone();
-        a.leave(NodeId(1), at(1), at(1));
+        a.leave(NodeId(1), at(1), at(1), false);
         assert_eq!((a.steps().count(), b.steps().count()), (1, 0));
     }
 }

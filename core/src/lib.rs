@@ -5,7 +5,8 @@
 //! that may block and allocate, \[real-time\] also on a lane, \[any\] anywhere
 //! at all.
 
-mod budget;
+pub mod budget;
+mod budget_decl;
 mod cell;
 mod check;
 pub mod clock;
@@ -13,6 +14,7 @@ pub mod context;
 pub mod control;
 pub mod diagnostic;
 pub mod draw;
+mod duties;
 mod ends;
 pub mod engine;
 #[cfg(test)]
@@ -66,6 +68,7 @@ pub mod timestamp;
 pub mod waker;
 pub mod watch;
 
+pub use budget::{Budget, BudgetPath, Remedy};
 pub use cell::OnFault;
 pub use clock::{Clock, VIRTUAL_START};
 pub use context::Context;

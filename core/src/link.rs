@@ -162,6 +162,8 @@ pub(crate) struct Inlet {
     /// How many items the present call may still take: those that waited when
     /// it began. More may come meanwhile, but a call must come to an end.
     pub(crate) offered: usize,
+    /// Whether something was let go before the frame that is taken next.
+    pub(crate) gap: bool,
     /// Who feeds it; `None` in a harness.
     pub(crate) source: Option<Source>,
 }
@@ -373,6 +375,7 @@ mod tests {
                 is_loop: false,
                 leaving: false,
                 offered: 0,
+                gap: false,
                 source: None,
             },
         )

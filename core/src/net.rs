@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::budget::Budget;
 use crate::cell::OnFault;
 use crate::diagnostic::Place;
 use crate::graph::LinkPlace;
@@ -22,6 +23,7 @@ pub(crate) struct Net {
     pub(crate) nodes: Vec<NetNode>,
     pub(crate) links: Vec<NetLink>,
     pub(crate) templates: Vec<NetTemplate>,
+    pub(crate) budgets: Vec<Budget>,
     /// Settings of lanes.
     pub(crate) lanes: Vec<GraphLane>,
     /// Links for whose ends several ports come into question.

@@ -5,6 +5,12 @@ use std::sync::Arc;
 
 use crate::media_type::Size;
 
+/// The parameter of every kind that can do less than usual when time is short.
+/// The remedy `degrade` of a budget raises it; a graph may set it, too. What
+/// each level means stands in the kind's data sheet.
+pub const DEGRADE: ParamSpec =
+    ParamSpec::int("degrade", 0, 0, 3, "How much less it does than usual; 0 is all.").live();
+
 /// What values a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ParamKind {

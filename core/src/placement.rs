@@ -2,11 +2,12 @@
 //! What the schedule does with it is in `schedule.rs`.
 //!
 //! Shared nodes that are linked form a component, which stays whole: a hop
-//! inside it is a call. Where a class of components has more of them than the
-//! machine has cores, they are packed onto as many lanes as there are cores,
-//! the largest first, each onto the lane with the fewest nodes: more threads
-//! would only take turns. Sound that keeps the real-time rules is a class of
-//! its own, so that no picture and no disk stands before it on its lane.
+//! inside it is a call. Where there are far more of them than the machine has
+//! cores, more threads would only take turns, so they are packed, the largest
+//! first, each onto the lane with the fewest nodes: sound onto as many lanes as
+//! there are cores, pictures onto four times as many, since a picture takes
+//! milliseconds, for which all else on its lane waits. Sound that keeps the
+//! real-time rules is a class of its own, so that no disk stands before it.
 //!
 //! Nodes that ask for lanes of their own get them, however many they are. Some
 //! block (devices, sockets, files), and whatever shared a lane with one would
@@ -27,22 +28,33 @@ use crate::registry::Placement;
 pub enum Class {
     /// Sound, and nothing that breaks the real-time rules.
     Sound,
+    /// Sound, with something that breaks them: files, for one.
+    SlowSound,
     /// All else.
-    Other,
+    Pictures,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 2] = [Self::Sound, Self::Other];
+    pub const ALL: [Self; 3] = [Self::Sound, Self::SlowSound, Self::Pictures];
+
+    /// How many lanes the class is packed onto on a machine of `cores` cores.
+    pub(crate) fn lanes(self, cores: usize) -> usize {
+        let each = if self == Self::Pictures { 4 } else { 1 };
+        cores.max(1).saturating_mul(each)
+    }
 
     /// Of some nodes together.
     pub(crate) fn of<'a>(nodes: impl IntoIterator<Item = &'a GraphNode>) -> Self {
-        let is_sound = |node: &GraphNode| {
-            let ports = node.inputs.iter().flatten().chain(&node.outputs);
-            node.spec.real_time
-                && ports.map(|media| media.medium()).all(|medium| medium != Some(Medium::Video))
+        let one = |node: &GraphNode| {
+            let mut ports = node.inputs.iter().flatten().chain(&node.outputs);
+            match ports.any(|media| media.medium() == Some(Medium::Video)) {
+                true => Self::Pictures,
+                false if node.spec.real_time => Self::Sound,
+                false => Self::SlowSound,
+            }
         };
-        if nodes.into_iter().all(is_sound) { Self::Sound } else { Self::Other }
+        nodes.into_iter().map(one).max().unwrap_or(Self::Sound)
     }
 }
 
@@ -107,7 +119,7 @@ pub(crate) fn groups(nodes: &[GraphNode], edges: &[(usize, usize)], order: &[usi
     (0..nodes.len()).map(&mut group).collect()
 }
 
-/// Packs the components of each class that has more of them than `cores`.
+/// Packs the components of each class that has more of them than lanes.
 pub(crate) fn pack(nodes: &[GraphNode], groups: &mut [Group], order: &[usize], cores: usize) {
     // Components by their first nodes, with all their nodes.
     let mut components: BTreeMap<usize, (usize, Vec<usize>)> = BTreeMap::new();
@@ -121,11 +133,12 @@ pub(crate) fn pack(nodes: &[GraphNode], groups: &mut [Group], order: &[usize], c
             .values()
             .filter(|(_, members)| Class::of(members.iter().map(|&node| &nodes[node])) == class)
             .collect();
-        if members.len() <= cores.max(1) {
+        let lanes = class.lanes(cores);
+        if members.len() <= lanes {
             continue;
         }
         members.sort_by_key(|(place, members)| (std::cmp::Reverse(members.len()), *place));
-        let mut load: BTreeSet<(usize, usize)> = (0..cores.max(1)).map(|lane| (0, lane)).collect();
+        let mut load: BTreeSet<(usize, usize)> = (0..lanes).map(|lane| (0, lane)).collect();
         for (_, members) in members {
             let Some((nodes, lane)) = load.pop_first() else { continue };
             members.iter().for_each(|&node| groups[node] = Group::Packed(class, lane));

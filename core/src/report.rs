@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Remedy;
 use crate::histogram::{Histogram, Summary};
 use crate::ledger::{DropReason, NodeLedger, Step};
 use crate::link::Overflow;
@@ -161,7 +162,11 @@ pub struct FigureReport {
 pub struct Breach {
     /// Seconds since the start at which it was noticed.
     pub at: f64,
-    /// The sink.
+    /// The same at which it was over; `None` if it lasted to the end.
+    pub until: Option<f64>,
+    /// Where the path begins; `None` is where frames are captured.
+    pub from: Option<String>,
+    /// Where the path ends: the sink.
     pub sink: String,
     /// 95 % of a second's frames came within this many milliseconds.
     pub p95_ms: f64,
@@ -171,6 +176,8 @@ pub struct Breach {
     pub stage: String,
     /// Its mean share, in milliseconds.
     pub stage_ms: f64,
+    /// What was done about it.
+    pub remedy: Remedy,
 }
 
 /// One failure.

@@ -5,7 +5,7 @@
 //! Placement: a node with a lane in the graph file runs there; a node whose
 //! kind asks for a lane of its own (it blocks or burns) gets one; the rest share
 //! a lane with those of their kind they are linked to, so that a hop between
-//! them is a call. Beyond the number of cores such lanes are packed together
+//! them is a call. Beyond what the cores can run such lanes are packed together
 //! (`placement.rs`).
 
 use std::collections::BTreeMap;

@@ -72,13 +72,13 @@ fn sound_and_pictures_are_packed_apart_and_what_blocks_stays_alone() {
     }
     let mut graph = good(&[("call.toml", &text)], &[]);
     own(&mut graph.nodes, "codec.av1_encode");
-    let schedule = Schedule::compile(&graph, 2);
+    let schedule = Schedule::compile(&graph, 1);
     let of = |name: &str| schedule.lane_of[graph.node(name).unwrap()];
     let lanes = |name: &str| (0..5).map(|n| of(&format!("{name}{n}"))).collect::<BTreeSet<_>>();
-    assert_eq!((lanes("tone").len(), lanes("mirror").len(), lanes("av").len()), (2, 2, 5));
+    assert_eq!((lanes("tone").len(), lanes("mirror").len(), lanes("av").len()), (1, 4, 5));
     assert!(lanes("tone").is_disjoint(&lanes("mirror")));
     assert!((0..5).all(|n| schedule.lanes[of(&format!("av{n}"))].nodes.len() == 1));
-    assert_eq!(schedule.lanes.len(), 9);
+    assert_eq!(schedule.lanes.len(), 10);
 }
 
 #[test]
@@ -90,12 +90,15 @@ fn members_share_lanes_where_they_join_none_and_block_on_their_own() {
     assert!(schedule.templates[0].lane_of.iter().all(|lane| *lane == TemplateLane::Outer(mix)));
     let video = &schedule.templates[1];
     let [jitter, unpack, decode, file] = video.lane_of[..] else { panic!("{:?}", video.lane_of) };
-    assert_eq!((jitter, unpack), (TemplateLane::Members(Class::Other), TemplateLane::Members(Class::Other)));
-    assert_eq!((decode, file), (TemplateLane::Own(0), TemplateLane::Members(Class::Other)));
+    assert_eq!(
+        (jitter, unpack),
+        (TemplateLane::Members(Class::Pictures), TemplateLane::Members(Class::Pictures))
+    );
+    assert_eq!((decode, file), (TemplateLane::Own(0), TemplateLane::Members(Class::Pictures)));
     assert_eq!(video.lanes.len(), 1);
-    let lanes = &schedule.member_lanes[Class::Other as usize];
+    let lanes = &schedule.member_lanes[Class::Pictures as usize];
     assert_eq!(lanes.len(), 2);
-    let turns: Vec<_> = (0..4).map(|turn| schedule.member_lane(Class::Other, turn)).collect();
+    let turns: Vec<_> = (0..4).map(|turn| schedule.member_lane(Class::Pictures, turn)).collect();
     assert_eq!(turns, [lanes[0], lanes[1], lanes[0], lanes[1]]);
 }
 

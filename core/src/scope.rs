@@ -219,7 +219,7 @@ impl Expander<'_> {
     }
 
     /// The value of a parameter called `name`, given as `item`.
-    fn fitted(
+    pub(crate) fn fitted(
         &mut self,
         scope: &Scope,
         name: &str,

@@ -91,6 +91,11 @@ impl Settings {
         self.addresses.push((address.to_owned(), there));
     }
 
+    /// Whether a mistake hides what is at `address`.
+    pub(crate) fn is_hidden(&self, address: &str) -> bool {
+        self.addresses.iter().any(|(known, there)| known == address && there.is_none())
+    }
+
     /// The parameter `name` at `address`; `Ok(None)` where a mistake hides what
     /// there is.
     pub(crate) fn find(&self, address: &str, name: &str) -> Result<Option<&Setting>, NoSetting> {

@@ -110,7 +110,10 @@ pub(crate) fn converters(from: &MediaType, to: &MediaType, registry: &Registry) 
 /// A kind that does nothing but turn one thing into another.
 fn step(spec: &'static NodeSpec) -> Option<(&'static str, MediaType, MediaType)> {
     match (spec.inputs, spec.outputs) {
-        ([input], [output]) if output.each.is_none() => Some((spec.kind, input.media, output.media)),
+        // What takes anything turns it into nothing else.
+        ([input], [output]) if output.each.is_none() && input.media != MediaType::Any => {
+            Some((spec.kind, input.media, output.media))
+        }
         _ => None,
     }
 }

@@ -3,10 +3,11 @@
 //! nodes anew, and keeps the ledgers of all that ever ran.
 
 mod account;
+mod budgets;
 pub(crate) mod retired;
 mod templates;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -24,10 +25,10 @@ use crate::event::{Event, EventKind, Figure, Key};
 use crate::fault::NodeError;
 use crate::frame::FramePool;
 use crate::graph::{Graph, GraphLane, GraphNode};
-use crate::histogram::{Blocks, Histogram};
+use crate::histogram::Blocks;
 use crate::lane::{Edit, Lane, LaneLedger, Mailbox, Message, Notice};
 use crate::lane_thread::LaneSettings;
-use crate::ledger::{BLOCKS_PER_NODE, NodeId, NodeLedger, Step, TrailRecord, trail_pool};
+use crate::ledger::{BLOCKS_PER_NODE, NodeId, NodeLedger, TrailRecord, trail_pool};
 use crate::link::{self, Inlet, LinkId, Outlet, Overflow, Receiver, Source, Waking};
 use crate::media_type::MediaType;
 use crate::node::{Node, Setup, Shared};
@@ -114,6 +115,10 @@ struct NodeEntry {
     /// Calls seen when the node was last looked at, and since when no more.
     still: (u64, Timestamp),
     stalled: bool,
+    /// Whether its cell knows what to do for budgets.
+    dutiful: bool,
+    /// How much less than usual it was told to do.
+    level: Option<i64>,
 }
 
 /// The numbers that are given out next.
@@ -186,10 +191,7 @@ pub(crate) struct Supervisor {
     breaches: Vec<Breach>,
     /// What nodes measured: the last of each node and name.
     figures: BTreeMap<(NodeId, &'static str), Figure>,
-    /// When the budget was last looked at, and what each sink showed then.
-    looked: Timestamp,
-    looks: HashMap<NodeId, (Histogram, Vec<Step>)>,
-    over_budget: HashSet<NodeId>,
+    budgets: budgets::Budgets,
     restarts: VecDeque<(Timestamp, NodeId)>,
     started: Timestamp,
     stopped: Option<Timestamp>,
@@ -278,9 +280,7 @@ impl Supervisor {
             faults: Vec::new(),
             breaches: Vec::new(),
             figures: BTreeMap::new(),
-            looked: Timestamp::ZERO,
-            looks: HashMap::new(),
-            over_budget: HashSet::new(),
+            budgets: budgets::Budgets::default(),
             restarts: VecDeque::new(),
             started: Timestamp::ZERO,
             stopped: None,
@@ -337,9 +337,9 @@ impl Supervisor {
             observe(Update::Event { at: 0.0, node: &lane, kind: &EventKind::Notice(why.into()) });
         }
         self.started = now;
-        self.looked = now;
         self.ended = now;
         self.nodes.values_mut().for_each(|entry| entry.still.1 = now);
+        self.begin_budgets(now);
         self.post_all(|| Message::Start);
     }
 
@@ -567,6 +567,8 @@ impl Supervisor {
             failed_builds: 0,
             still: (0, self.clock.now()),
             stalled: false,
+            dutiful: false,
+            level: None,
         };
         self.nodes.insert(id, entry);
         Box::new(cell)
@@ -592,6 +594,7 @@ impl Supervisor {
         let account = LinkAccount {
             from: from_name,
             to: to_name,
+            taker: to,
             capacity: wanted.capacity,
             overflow: wanted.overflow,
             ledger: Arc::clone(&ledger),
@@ -629,6 +632,7 @@ impl Supervisor {
             is_loop: wanted.is_loop,
             leaving: false,
             offered: 0,
+            gap: false,
             source: Some(source),
         };
         edits.to(sending.lane).outlets.push((from, outlet));
@@ -645,7 +649,6 @@ impl Supervisor {
         let Some(entry) = self.nodes.remove(&cell.id) else { return };
         let lane = self.lanes.get(&entry.lane).map_or("".into(), |lane| Arc::clone(&lane.name));
         let NodeEntry { node, ledger, .. } = entry;
-        self.looks.remove(&cell.id);
         let account = NodeAccount { id: cell.id, name: node.name, spec: node.spec, lane, ledger };
         if let Some(forgotten) = self.retired.node(account) {
             self.figures.retain(|(node, _), _| *node != forgotten);

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sidetone::schedule::{TemplateLane, cores};
-use sidetone::{Clock, End, Graph, GraphNode, Schedule};
+use sidetone::pool_plan::PoolPlan;
+use sidetone::schedule::{LanePlan, TemplateLane, cores};
+use sidetone::{Clock, End, Graph, GraphNode, LaneSettings, MediaType, Priority, Schedule};
 
 use super::{FINE, load, say, setting};
 use crate::table::{Align, table};
 
-/// Show lanes, links, types and declared latency, without running
+/// Show lanes, links, types, buffers and declared latency, without running
 ///
 /// On a graph that does not check it prints the mistakes instead, and which
 /// converter is missing where.
@@ -136,36 +137,131 @@ fn short(end: &str) -> String {
     end.strip_suffix(".in").or_else(|| end.strip_suffix(".out")).unwrap_or(end).to_owned()
 }
 
+/// A lane as it is shown.
+struct LaneRow {
+    name: String,
+    settings: LaneSettings,
+    /// What is called in one go: nodes upstream first, between which hops are
+    /// calls.
+    runs: Vec<Vec<String>>,
+    real_time: bool,
+}
+
+impl LaneRow {
+    fn thread(&self) -> String {
+        let LaneSettings { cpu, priority, spin } = self.settings;
+        let cpu = cpu.map(|cpu| format!("CPU {cpu}"));
+        let priority = (priority == Priority::Realtime).then(|| "real-time priority".to_owned());
+        let spin = (!spin.is_zero()).then(|| format!("spins {} µs", spin.as_micros()));
+        [cpu, priority, spin].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// Every lane with its nodes; a template's own lanes once, for each member.
-fn lanes(graph: &Graph, schedule: &Schedule) -> Vec<(String, Vec<String>, bool)> {
+fn lanes(graph: &Graph, schedule: &Schedule) -> Vec<LaneRow> {
+    let row = |lane: &LanePlan, name: String, runs| LaneRow {
+        name,
+        settings: lane.settings,
+        runs,
+        real_time: lane.real_time,
+    };
+    let names = |run: Vec<usize>| run.into_iter().map(|node| graph.nodes[node].name.to_string()).collect();
     let mut lanes: Vec<_> = schedule
         .lanes
         .iter()
-        .map(|lane| {
-            let nodes: Vec<String> =
-                lane.nodes.iter().map(|&node| graph.nodes[node].name.to_string()).collect();
-            (lane.name.to_string(), nodes, lane.real_time)
+        .enumerate()
+        .map(|(index, lane)| {
+            let runs = schedule.runs(graph, index).into_iter().map(names).collect();
+            row(lane, lane.name.to_string(), runs)
         })
         .collect();
     for (template, plan) in graph.templates.iter().zip(&schedule.templates) {
         let name = |node: usize| format!("{}[]/{}", template.name, template.nodes[node].name);
         for lane in &plan.lanes {
             let nodes = lane.nodes.iter().map(|&node| name(node)).collect();
-            lanes.push((format!("{}[]/{}", template.name, lane.name), nodes, lane.real_time));
+            lanes.push(row(lane, format!("{}[]/{}", template.name, lane.name), vec![nodes]));
         }
+        // What a member brings to a lane that is there already is one run of its own.
+        let shared = 0..schedule.lanes.len();
+        let mut brought: Vec<Vec<String>> = shared.clone().map(|_| Vec::new()).collect();
         for &node in &plan.order {
             match plan.lane_of[node] {
-                TemplateLane::Outer(outer) => lanes[outer].1.push(name(node)),
+                TemplateLane::Outer(outer) => brought[outer].push(name(node)),
                 TemplateLane::Members(class) => {
-                    for &lane in &schedule.member_lanes[class as usize] {
-                        lanes[lane].1.push(name(node));
-                    }
+                    schedule.member_lanes[class as usize]
+                        .iter()
+                        .for_each(|&lane| brought[lane].push(name(node)));
                 }
                 TemplateLane::Own(_) => {}
             }
         }
+        for (lane, run) in shared.zip(brought).filter(|(_, run)| !run.is_empty()) {
+            lanes[lane].runs.push(run);
+        }
     }
     lanes
+}
+
+/// The pool of an output as it is shown.
+struct PoolRow {
+    output: String,
+    plan: PoolPlan,
+}
+
+/// The pools of all outputs that carry frames; those of a template's nodes once,
+/// for each member.
+fn pools(graph: &Graph, schedule: &Schedule) -> Vec<PoolRow> {
+    let own = schedule.pools.iter();
+    let plans = own.chain(schedule.templates.iter().flat_map(|template| &template.pools));
+    let outputs = all_nodes(graph).into_iter().zip(plans).flat_map(|((name, node), plans)| {
+        node.spec.outputs.iter().zip(&node.outputs).zip(plans).map(move |((port, media), plan)| {
+            let carries = !matches!(media, MediaType::Events | MediaType::Data(_));
+            carries.then(|| PoolRow { output: format!("{name}.{}", port.name), plan: *plan })
+        })
+    });
+    outputs.flatten().collect()
+}
+
+/// Bytes that pools make ahead, before the start and with their first frames,
+/// and those that they may come to, as far as sizes are known.
+fn memory(pools: &[PoolRow]) -> [usize; 3] {
+    let sum = |rows: &dyn Fn(&PoolPlan) -> bool| -> usize {
+        pools.iter().filter(|row| rows(&row.plan)).map(|row| row.plan.made_ahead()).sum()
+    };
+    let most = pools.iter().map(|row| row.plan.at_most()).sum();
+    [sum(&|plan| plan.at_start), sum(&|plan| !plan.at_start), most]
+}
+
+fn megabytes(bytes: usize) -> String {
+    #[allow(clippy::cast_precision_loss)] // shown with one digit
+    let megabytes = bytes as f64 / 1e6;
+    format!("{megabytes:.1} MB")
+}
+
+fn pools_as_text(graph: &Graph, schedule: &Schedule) -> String {
+    let pools = pools(graph, schedule);
+    let rows: Vec<_> = pools
+        .iter()
+        .map(|PoolRow { output, plan }| {
+            let bytes = plan.bytes.map_or("as the first frame".into(), |bytes| bytes.to_string());
+            let when = if plan.at_start { "at the start" } else { "if asked for" };
+            vec![short(output), bytes, plan.slots.to_string(), plan.prefill.to_string(), when.into()]
+        })
+        .collect();
+    let head = [
+        ("BUFFERS OF", Align::Left),
+        ("BYTES EACH", Align::Right),
+        ("AT MOST", Align::Right),
+        ("AHEAD", Align::Right),
+        ("MADE", Align::Left),
+    ];
+    let [start, first, most] = memory(&pools).map(megabytes);
+    format!(
+        "\n{}\nmade ahead: {start} at the start, {first} if all are asked for; at most {most}, where sizes are \
+         known\nwhen dry:   {}\n",
+        table(&head, &rows),
+        graph.when_dry.word()
+    )
 }
 
 fn all_nodes(graph: &Graph) -> Vec<(String, &GraphNode)> {
@@ -182,15 +278,19 @@ fn millis(duration: Duration) -> String {
 
 fn as_text(graph: &Graph, schedule: &Schedule) -> String {
     let mut text = String::new();
-    let lane_rows: Vec<_> = lanes(graph, schedule)
-        .into_iter()
-        .map(|(name, nodes, real_time)| {
-            vec![name, if real_time { "real-time".into() } else { String::new() }, nodes.join(", ")]
-        })
-        .collect();
-    text.push_str(&format!("{} lanes, each a thread; [] stands for each member\n\n", lane_rows.len()));
+    let lanes = lanes(graph, schedule);
+    let mut lane_rows = Vec::new();
+    for lane in &lanes {
+        let rules = if lane.real_time { "real-time" } else { "" };
+        let mut start = [lane.name.clone(), lane.thread(), rules.to_owned()];
+        for run in &lane.runs {
+            lane_rows.push(start.iter_mut().map(std::mem::take).chain([run.join(", ")]).collect());
+        }
+    }
+    text.push_str(&format!("{} lanes, each a thread; [] stands for each member\n\n", lanes.len()));
     text.push_str(&table(
-        &["LANE", "RULES", "NODES, UPSTREAM FIRST"].map(|name| (name, Align::Left)),
+        &["LANE", "THREAD", "RULES", "RUNS: NODES CALLED IN ONE GO, UPSTREAM FIRST"]
+            .map(|name| (name, Align::Left)),
         &lane_rows,
     ));
 
@@ -218,6 +318,7 @@ fn as_text(graph: &Graph, schedule: &Schedule) -> String {
         ("WHEN FULL", Align::Left),
     ];
     text.push_str(&format!("\n{}", table(&head, &link_rows)));
+    text.push_str(&pools_as_text(graph, schedule));
 
     let late: Vec<_> = all_nodes(graph)
         .into_iter()
@@ -234,7 +335,7 @@ fn as_text(graph: &Graph, schedule: &Schedule) -> String {
         let names: Vec<_> = path.iter().map(|(name, _)| name.as_str()).collect();
         text.push_str(&format!("\nslowest path: {} ms\n  {}\n", millis(sum), names.join(" -> ")));
     }
-    if let Some(budget) = graph.budget {
+    if let Some(budget) = graph.budget() {
         text.push_str(&format!("budget:       {} ms\n", millis(budget)));
     }
     text
@@ -243,7 +344,22 @@ fn as_text(graph: &Graph, schedule: &Schedule) -> String {
 fn as_json(graph: &Graph, schedule: &Schedule) -> String {
     let lanes: Vec<_> = lanes(graph, schedule)
         .into_iter()
-        .map(|(name, nodes, real_time)| json!({ "name": name, "nodes": nodes, "real_time": real_time }))
+        .map(|lane| {
+            json!({ "name": lane.name, "nodes": lane.runs.concat(), "runs": lane.runs,
+                    "real_time": lane.real_time, "cpu": lane.settings.cpu,
+                    "priority": lane.settings.priority.word(),
+                    "spin_us": lane.settings.spin.as_micros() as u64 })
+        })
+        .collect();
+    let pool_rows = pools(graph, schedule);
+    let [at_start, at_first_frame, at_most] = memory(&pool_rows);
+    let memory = json!({ "at_start": at_start, "at_first_frame": at_first_frame, "at_most": at_most });
+    let pools: Vec<_> = pool_rows
+        .into_iter()
+        .map(|PoolRow { output, plan }| {
+            json!({ "output": output, "bytes": plan.bytes, "slots": plan.slots, "prefill": plan.prefill,
+                    "at_start": plan.at_start, "when_dry": plan.when_dry.word() })
+        })
         .collect();
     let links: Vec<_> = rows(graph, schedule)
         .into_iter()
@@ -259,9 +375,10 @@ fn as_json(graph: &Graph, schedule: &Schedule) -> String {
                     "outputs": node.outputs.iter().map(ToString::to_string).collect::<Vec<_>>() })
         })
         .collect();
-    let budget = graph.budget.map(|budget| budget.as_secs_f64() * 1e3);
+    let budget = graph.budget().map(|budget| budget.as_secs_f64() * 1e3);
     format!(
         "{:#}\n",
-        json!({ "graph": graph.name, "budget_ms": budget, "lanes": lanes, "links": links, "nodes": nodes })
+        json!({ "graph": graph.name, "budget_ms": budget, "lanes": lanes, "links": links, "pools": pools,
+                "pool_bytes": memory, "nodes": nodes })
     )
 }

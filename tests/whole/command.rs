@@ -94,12 +94,21 @@ fn every_view_of_a_graph_and_of_the_catalogue_is_printed() {
 
     let plan = text(&sidetone(&["plan", "graphs/call.toml"]).stdout);
     assert!(
-        plan.contains("ring and wake") && plan.contains("RTP packets of AV1") && plan.contains("budget"),
+        plan.contains("ring and wake")
+            && plan.contains("RTP packets of AV1")
+            && plan.contains("budget")
+            && plan.contains("BUFFERS OF"),
         "{plan}"
     );
     let plan: serde_json::Value =
         serde_json::from_slice(&sidetone(&["plan", "graphs/call.toml", "--json"]).stdout).unwrap();
     assert!(plan["lanes"].as_array().is_some_and(|lanes| lanes.len() > 4));
+    assert_eq!(plan["lanes"][0]["priority"], "normal");
+    assert!(plan["lanes"][0]["runs"][0].is_array(), "{plan:#}");
+    let pools = plan["pools"].as_array().unwrap();
+    let mic = pools.iter().find(|pool| pool["output"] == "alice_mic.out").unwrap();
+    assert_eq!((mic["bytes"].as_u64(), mic["when_dry"].as_str()), (Some(1_920), Some("allocate")));
+    assert!(plan["pool_bytes"]["at_start"].as_u64() < plan["pool_bytes"]["at_most"].as_u64());
 
     for (format, start) in [("svg", "<svg"), ("dot", "digraph"), ("mermaid", "flowchart")] {
         let drawn = text(&sidetone(&["draw", "graphs/call.toml", "--format", format]).stdout);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // all of it is test code, helpers included
 
 mod bench;
+mod budget;
 mod call;
 mod check;
 mod command;

@@ -7,19 +7,13 @@ use std::time::Duration;
 
 use crate::engine::{Progress, Update};
 use crate::event::EventKind;
-use crate::histogram::{Histogram, millis};
-use crate::ledger::{NodeId, Step};
-use crate::report::{Breach, EndToEnd, Report};
+use crate::report::{EndToEnd, Report};
 use crate::timestamp::Timestamp;
 use crate::watch::{Books, LaneBook};
 
 use super::Supervisor;
 use super::retired::NodeAccount;
 
-/// How often the budget is looked at.
-const LOOK: Duration = Duration::from_secs(1);
-/// Fewer frames in a second tell nothing of it.
-const FEWEST: u64 = 5;
 /// A node that cannot be called for this long is named.
 const STALL: Duration = Duration::from_secs(2);
 
@@ -63,60 +57,6 @@ impl Supervisor {
         for (name, why) in found {
             let kind = EventKind::Notice(format!("stalled for {} s: {why}", STALL.as_secs()).into());
             observe(Update::Event { at: self.seconds(now), node: &name, kind: &kind });
-        }
-    }
-
-    /// When the budget is looked at next, if there is one.
-    pub(crate) fn next_look(&self) -> Option<Timestamp> {
-        self.graph.budget.map(|_| self.looked + LOOK)
-    }
-
-    /// Compares what each sink rendered in the last second with the budget; tells
-    /// of a breach when it begins and when it is over.
-    pub(crate) fn look_at_budget(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) {
-        let Some(budget) = self.graph.budget.filter(|_| now >= self.looked + LOOK) else { return };
-        self.looked = now;
-        let at = self.seconds(now);
-        let budget_ms = millis(budget);
-        for (&id, entry) in &self.nodes {
-            let path = &entry.ledger.rendered;
-            if path.medium().is_none() {
-                continue;
-            }
-            let all = Histogram::default();
-            all.merge(&path.end_to_end);
-            let sums = path.sums();
-            let then = self.looks.insert(id, (all, sums.clone()));
-            let (before, before_sums) = then.unwrap_or_default();
-            let recent = path.end_to_end.since(&before).summary();
-            if recent.count < FEWEST {
-                continue;
-            }
-            let name = Arc::clone(&entry.node.name);
-            let over = recent.p95 > budget_ms;
-            if over == self.over_budget.contains(&id) {
-                continue;
-            }
-            let kind = if over {
-                self.over_budget.insert(id);
-                let (stage, taken) = slowest(&sums, &before_sums);
-                #[allow(clippy::cast_precision_loss)]
-                let stage_ms = millis(taken) / recent.count as f64;
-                let stage = self.nodes.get(&stage).map_or("".into(), |entry| Arc::clone(&entry.node.name));
-                self.breaches.push(Breach {
-                    at,
-                    sink: name.to_string(),
-                    p95_ms: recent.p95,
-                    budget_ms,
-                    stage: stage.to_string(),
-                    stage_ms,
-                });
-                EventKind::OverBudget { p95_ms: recent.p95, budget_ms, stage, stage_ms }
-            } else {
-                self.over_budget.remove(&id);
-                EventKind::WithinBudget
-            };
-            observe(Update::Event { at, node: &name, kind: &kind });
         }
     }
 
@@ -201,16 +141,4 @@ impl Supervisor {
     fn members(&self) -> usize {
         self.instances.iter().filter(|instance| !instance.gone).count()
     }
-}
-
-/// The node whose shares grew most, and by how much.
-fn slowest(now: &[Step], before: &[Step]) -> (NodeId, Duration) {
-    let whole = |step: &Step| step.wait + step.buffer + step.work;
-    now.iter()
-        .map(|step| {
-            let then = before.iter().find(|other| other.node == step.node).map_or(Duration::ZERO, whole);
-            (step.node, whole(step).saturating_sub(then))
-        })
-        .max_by_key(|(_, grown)| *grown)
-        .unwrap_or_default()
 }

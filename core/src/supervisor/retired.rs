@@ -30,6 +30,8 @@ pub(crate) struct NodeAccount {
 pub(crate) struct LinkAccount {
     pub(crate) from: String,
     pub(crate) to: String,
+    /// The node that takes from it.
+    pub(crate) taker: NodeId,
     pub(crate) capacity: usize,
     pub(crate) overflow: Overflow,
     pub(crate) ledger: Arc<LinkLedger>,

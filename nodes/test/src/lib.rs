@@ -12,6 +12,7 @@ mod pace;
 mod portrait;
 mod reference;
 pub mod scene;
+mod slow;
 mod sound;
 mod tone;
 mod wave;
@@ -20,4 +21,4 @@ use sidetone_core::NodeSpec;
 
 /// The kinds of this crate.
 pub const KINDS: &[&NodeSpec] =
-    &[&tone::SPEC, &clicks::SPEC, &compare_audio::SPEC, &compare_video::SPEC, &scene::SPEC];
+    &[&tone::SPEC, &clicks::SPEC, &compare_audio::SPEC, &compare_video::SPEC, &scene::SPEC, &slow::SPEC];

@@ -1,0 +1,136 @@
+//! `Duties`: what a cell does for the sake of budgets: it measures the paths
+//! that end at it, and lets frames go that would come too late.
+//!
+//! The supervisor makes them off the lanes and hands them over whole; the lane
+//! swaps them in between two calls and gives the old ones back.
+//!
+//! What may go: a frame that is too late, while a newer one waits behind it in
+//! the same link. So a node gets frames even where nothing can be in time any
+//! more, and what came without waiting always passes. Raw media and Opus
+//! packets go singly: each stands for itself (Opus conceals what is missing).
+//! AV1 does not: every picture needs those before it. There all goes up to the
+//! next key frame, which is asked for upstream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::context::{Outbox, Wiring};
+use crate::control::Control;
+use crate::event::EventKind;
+use crate::frame::{Flags, Format, Frame};
+use crate::ledger::{Counter, DropReason, NodeId, PathLedger, Trail};
+use crate::link::{Item, LinkId};
+use crate::media_type::Codec;
+use crate::timestamp::Timestamp;
+
+/// A key frame that does not come is asked for again after this long.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// What one cell does for budgets.
+#[derive(Default)]
+pub(crate) struct Duties {
+    /// Whether paths begin at it.
+    pub(crate) begins: bool,
+    pub(crate) paths: Vec<PathWatch>,
+    pub(crate) late: Vec<LateRule>,
+    /// The link in which all goes until a key frame comes, and when that was
+    /// asked for last.
+    skipping: Option<(LinkId, Timestamp)>,
+}
+
+/// A path that ends at the cell.
+pub(crate) struct PathWatch {
+    /// Where it may begin: one node, or one for each member of a template.
+    pub(crate) starts: Arc<[NodeId]>,
+    pub(crate) ledger: Arc<PathLedger>,
+}
+
+/// Which frames are too late.
+pub(crate) struct LateRule {
+    /// Where their time is counted from; `None` is from capture.
+    pub(crate) starts: Option<Arc<[NodeId]>>,
+    /// Those that are older.
+    pub(crate) most: Duration,
+    /// How many went, written by the lane.
+    pub(crate) dropped: Arc<Counter>,
+}
+
+impl Duties {
+    /// Whether there is nothing to do. \[control\]
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.begins && self.paths.is_empty() && self.late.is_empty()
+    }
+
+    /// Takes the place of `old`, and goes on with what it had begun. \[real-time\]
+    pub(crate) const fn succeed(&mut self, old: &Self) {
+        self.skipping = old.skipping;
+    }
+
+    /// Enters a frame that leaves the cell in the ledgers of the paths that it
+    /// came along. \[real-time\]
+    pub(crate) fn measure(&self, trail: &Trail) {
+        for path in &self.paths {
+            let mut steps = trail.steps().skip_while(|step| !path.starts.contains(&step.node)).peekable();
+            if steps.peek().is_some() {
+                path.ledger.record_part(steps);
+            }
+        }
+    }
+
+    /// Lets go what waits in the cell's links and is too late at `now`. \[real-time\]
+    pub(crate) fn prune(&mut self, now: Timestamp, wiring: &mut Wiring, out: &mut Outbox) {
+        if self.late.is_empty() && self.skipping.is_none() {
+            return;
+        }
+        for inlet in &mut wiring.inlets {
+            let link = inlet.link;
+            loop {
+                let is_newest = inlet.len() < 2;
+                let Some(Item::Frame(frame)) = inlet.peek() else { break };
+                let rule = self.late.iter().find(|rule| rule.holds(frame, now));
+                let asked = self.skipping.filter(|(skipping, _)| *skipping == link).map(|(_, asked)| asked);
+                let ask = match asked {
+                    Some(_) if frame.header.flags.has(Flags::KEY) => {
+                        self.skipping = None;
+                        break;
+                    }
+                    Some(asked) => now.since(asked) >= ASK_EVERY,
+                    None if rule.is_none() || is_newest => break,
+                    None => is_chained(frame),
+                };
+                if ask {
+                    self.skipping = Some((link, now));
+                    out.upstream.push((link, Control::KeyFrame));
+                    out.events.push(EventKind::KeyFrameRequested);
+                }
+                if let Some(rule) = rule.or(self.late.first()) {
+                    rule.dropped.add(1);
+                }
+                inlet.pop();
+                inlet.gap = true;
+                wiring.ledger.dropped[DropReason::Late as usize].add(1);
+            }
+        }
+    }
+}
+
+impl LateRule {
+    fn holds(&self, frame: &Frame, now: Timestamp) -> bool {
+        let age = match &self.starts {
+            None => Some(now.since(frame.header.captured)),
+            // What nobody follows cannot be told from what is in time.
+            Some(starts) => frame.header.trail.as_ref().and_then(|trail| {
+                let mut steps = trail.steps().skip_while(|step| !starts.contains(&step.node));
+                let first = steps.next()?;
+                let rest: Duration = steps.map(|step| step.wait + step.buffer + step.work).sum();
+                Some(first.buffer + first.work + rest + now.since(trail.left()))
+            }),
+        };
+        age.is_some_and(|age| age > self.most)
+    }
+}
+
+/// Whether a frame is of no use without those before it.
+fn is_chained(frame: &Frame) -> bool {
+    matches!(frame.format(), Format::Packet { codec: Codec::Av1, .. } | Format::Rtp { codec: Codec::Av1, .. })
+}

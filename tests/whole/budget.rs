@@ -1,0 +1,132 @@
+//! Budgets that are not kept: who is named, what is done, and that it is undone.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sidetone::{Clock, Engine, EventKind, Graph, LoadOptions, Options, Remedy, Report, Update, registry};
+
+use crate::{Scratch, load, shipped};
+
+/// Runs a graph in virtual time; gives the report and its events.
+fn run(graph: Graph, seconds: u64) -> (Report, Vec<(f64, String, EventKind)>) {
+    let limit = Some(Duration::from_secs(seconds));
+    let options = Options { clock: Clock::virtual_time(), limit, ..Options::default() };
+    let engine = Engine::new(graph, options).unwrap_or_else(|why| panic!("{why}"));
+    let mut events = Vec::new();
+    let report = engine.run(|update| {
+        if let Update::Event { at, node, kind } = update
+            && !matches!(kind, EventKind::Level { .. })
+        {
+            events.push((at, node.to_owned(), kind.clone()));
+        }
+    });
+    (report, events)
+}
+
+/// A graph given as text.
+fn graph(text: &str) -> Graph {
+    let read = |_: &Path| Ok(text.as_bytes().to_vec());
+    let options = LoadOptions { read: &read, ..LoadOptions::default() };
+    let (graph, warnings) =
+        Graph::load(Path::new("budget.toml"), &registry(), &options).unwrap_or_else(|why| panic!("{why}"));
+    assert!(warnings.list.is_empty(), "{warnings}");
+    graph
+}
+
+/// The graph of a stage that is slow from the third second to the eighth.
+fn slow_stage(folder: &Scratch, settings: &[(&str, &str)]) -> Graph {
+    let out = folder.path("");
+    let settings: Vec<_> = [("out", out.as_str())].into_iter().chain(settings.iter().copied()).collect();
+    load(&shipped("graphs/slow_stage.toml"), &settings)
+}
+
+fn late_drops(report: &Report, node: &str) -> u64 {
+    let stage = report.stages.iter().find(|stage| stage.node == node).unwrap();
+    stage.dropped_by_reason.iter().find(|(reason, _)| *reason == "late").map_or(0, |(_, count)| *count)
+}
+
+#[test]
+fn a_slow_stage_is_named_and_late_frames_are_dropped_until_it_recovers() {
+    let folder = Scratch::new();
+    let (report, events) = run(slow_stage(&folder, &[]), 20);
+    let told: Vec<_> = events
+        .iter()
+        .filter(|(.., kind)| !matches!(kind, EventKind::Ended))
+        .map(|(at, node, kind)| (*at, node.as_str(), kind))
+        .collect();
+    let [over, drops, within, undone] = told.as_slice() else { panic!("{told:?}") };
+    assert!(over.1 == "screen" && (3.0..4.5).contains(&over.0), "{over:?}");
+    assert!(
+        matches!(over.2, EventKind::OverBudget { stage, from: None, .. } if &**stage == "slow"),
+        "{over:?}"
+    );
+    assert!(
+        matches!(drops, (_, "slow", EventKind::DropsLate { older_than_ms: Some(most) }) if *most < 120.0),
+        "{drops:?}"
+    );
+    // The stage is slow until 8 s, so this is the remedy's doing.
+    assert!(matches!(within, (at, "screen", EventKind::WithinBudget { .. }) if *at < 6.0), "{within:?}");
+    assert!(matches!(undone, (at, "slow", EventKind::DropsLate { older_than_ms: None }) if *at > 12.0));
+    let breach = &report.breaches[0];
+    assert_eq!((report.breaches.len(), breach.until), (1, Some(within.0)));
+    assert_eq!((breach.stage.as_str(), breach.remedy), ("slow", Remedy::DropLate));
+
+    // Once it has recovered, nothing is dropped any more.
+    let dropped = late_drops(&report, "slow");
+    let (sooner, _) = run(slow_stage(&folder, &[]), 9);
+    assert_eq!(late_drops(&sooner, "slow"), dropped);
+    assert!((50..90).contains(&dropped), "of 150 pictures in 5 s some 83 fit: {dropped} were dropped");
+}
+
+#[test]
+fn without_a_remedy_the_delay_grows_for_as_long_as_the_stage_is_slow() {
+    let folder = Scratch::new();
+    let (report, events) = run(slow_stage(&folder, &[("remedy", "report")]), 15);
+    let within = events.iter().find(|(.., kind)| matches!(kind, EventKind::WithinBudget { .. })).unwrap();
+    assert!(within.0 > 8.0 && late_drops(&report, "slow") == 0, "{within:?}");
+    let worst = report.end_to_end_ms.video.unwrap().max;
+    assert!(worst > 1_500.0, "{worst}");
+}
+
+#[test]
+fn what_can_do_less_does_less_by_as_much_as_it_takes_and_all_again_later() {
+    let folder = Scratch::new();
+    let (report, events) = run(slow_stage(&folder, &[("remedy", "degrade")]), 30);
+    let levels: Vec<_> = events
+        .iter()
+        .filter_map(|(at, node, kind)| match kind {
+            EventKind::Degraded { level } => Some((*at, node.as_str(), *level)),
+            _ => None,
+        })
+        .collect();
+    let steps: Vec<_> = levels.iter().map(|(_, node, level)| (*node, *level)).collect();
+    // Half of 60 ms would do, but for the queue that it has to work off.
+    assert_eq!(steps, [("slow", 1), ("slow", 2), ("slow", 1), ("slow", 0)], "{levels:?}");
+    assert!(levels.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 1.0), "{levels:?}");
+    let within = events.iter().filter(|(.., kind)| matches!(kind, EventKind::WithinBudget { .. }));
+    let within: Vec<_> = within.map(|(at, ..)| *at).collect();
+    assert!(within.len() == 1 && within[0] < 7.0, "{within:?}");
+    assert_eq!(report.stages.iter().map(|stage| stage.dropped).sum::<u64>(), 0, "nothing is lost");
+}
+
+#[test]
+fn a_remedy_that_was_lessened_too_early_waits_longer_the_next_time() {
+    // 60 ms do not fit every 33 ms, half of that does: for good.
+    let text = r#"
+        sidetone = 1
+        budget_ms = 120
+        budget_remedy = "degrade"
+        links = ["cam -> slow -> screen"]
+        [nodes]
+        cam = { kind = "test.scene", size = [64, 48], fps = 30 }
+        slow = { kind = "test.slow", work_ms = 60, from_s = 3 }
+        screen = { kind = "file.y4m_sink", path = "/dev/null" }"#;
+    let (_, events) = run(graph(text), 120);
+    let lessened: Vec<_> = events
+        .iter()
+        .filter_map(|(at, _, kind)| matches!(kind, EventKind::Degraded { level: 0 }).then_some(*at))
+        .collect();
+    assert!((2..=5).contains(&lessened.len()), "{lessened:?}");
+    let gaps: Vec<_> = lessened.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.windows(2).all(|pair| pair[1] > pair[0]), "{gaps:?}");
+}
