@@ -7,8 +7,10 @@ SHELL := /bin/bash
 # which each is known to be there.
 TOOLS := cc:gcc c++:g++ cmake:cmake nasm:nasm perl:perl
 SECONDS_TO_RUN ?= 10
+# Such as BENCH="--rows inline,hop" or BENCH=--quick.
+BENCH ?=
 
-.PHONY: help setup tools call test format lint
+.PHONY: help setup tools call test bench format lint
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,6 +42,9 @@ call: setup ## a ten-second call between two people in one process; see out/
 
 test: setup tools format lint ## everything: formatting, lints, unit, contract, whole-graph and doc tests
 	cargo test --workspace --locked
+
+bench: setup ## measure Sidetone beside its peers, in under 15 minutes; see benches/RESULTS.md
+	cargo bench --locked --bench suite -- run $(BENCH)
 
 tools:
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 \
