@@ -2,8 +2,12 @@
 
 mod command;
 mod measure;
+mod metrics;
+mod serve;
+mod sight;
 mod statistics;
 mod table;
+mod trace_file;
 
 use std::process::ExitCode;
 

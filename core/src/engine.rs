@@ -23,6 +23,7 @@ use crate::report::{EndToEnd, Report};
 use crate::schedule::{self, Schedule};
 use crate::supervisor::{LaneDriver, Supervisor};
 use crate::timestamp::Timestamp;
+use crate::trace::Tracer;
 use crate::watch::Watch;
 
 /// Notices under way from lanes to the supervisor, at most.
@@ -45,11 +46,14 @@ pub struct Options {
     pub limit: Option<Duration>,
     /// How long draining may take before what remains is cut off.
     pub drain: Duration,
+    /// Tell of every call, as from [`crate::trace()`]. Lanes then read the clock
+    /// after each.
+    pub trace: Option<Tracer>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::real(), seed: 1, limit: None, drain: Duration::from_secs(5) }
+        Self { clock: Clock::real(), seed: 1, limit: None, drain: Duration::from_secs(5), trace: None }
     }
 }
 

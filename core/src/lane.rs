@@ -35,6 +35,7 @@ use crate::node::Node;
 use crate::ready::Ready;
 use crate::timers::Timers;
 use crate::timestamp::{Timestamp, duration_nanos};
+use crate::trace::LaneTrace;
 use crate::waker::{LaneWaker, PLACES, Place};
 use crate::watch::Books;
 
@@ -178,6 +179,7 @@ pub(crate) struct Lane {
     /// The time, as last read.
     now: Timestamp,
     exact: bool,
+    trace: Option<LaneTrace>,
     inbox: Receiver<Message>,
     mailbox: Mailbox,
     notices: Sender<Notice>,
@@ -189,8 +191,8 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// `exact` has the clock read after every call. \[control\]
-    pub(crate) fn new(clock: Clock, notices: Sender<Notice>, exact: bool) -> Self {
+    /// With a trace the clock is read after every call. \[control\]
+    pub(crate) fn new(clock: Clock, notices: Sender<Notice>, trace: Option<LaneTrace>) -> Self {
         let (mailbox, inbox) = Mailbox::new(Arc::default());
         let ledger = LaneLedger {
             current: AtomicU32::new(0),
@@ -209,7 +211,8 @@ impl Lane {
             untimed: Vec::with_capacity(UNTIMED),
             out: Outbox::default(),
             now: clock.now(),
-            exact,
+            exact: trace.is_some(),
+            trace,
             inbox,
             mailbox,
             notices,
@@ -384,6 +387,9 @@ impl Lane {
             if self.untimed.len() == UNTIMED {
                 self.read_clock();
             }
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.call(cell.id, start, self.now, &self.out);
         }
         cell.enter(start, self.now, &mut self.out);
         self.hand_out(cell);

@@ -65,6 +65,7 @@ mod sync;
 mod takes;
 mod timers;
 pub mod timestamp;
+pub mod trace;
 pub mod waker;
 pub mod watch;
 
@@ -95,5 +96,6 @@ pub use report::Report;
 pub use schedule::Schedule;
 pub use setting::{NoSetting, Setting};
 pub use timestamp::Timestamp;
+pub use trace::{TraceReader, Traced, Tracer, trace};
 pub use waker::NodeWaker;
 pub use watch::{Snapshot, Watch};

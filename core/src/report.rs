@@ -117,6 +117,8 @@ pub struct Stage {
     /// Frames for which its pools had no buffer.
     #[serde(default)]
     pub pool_dry: u64,
+    /// Time inside its calls, altogether; 0 in virtual time.
+    pub busy_ms: f64,
     /// Waiting before it, per frame put out.
     pub wait_ms: Summary,
     /// Being worked on in it.
@@ -242,6 +244,7 @@ impl Stage {
                 .filter(|(_, count)| *count > 0)
                 .collect(),
             pool_dry: ledger.pool_dry.get(),
+            busy_ms: crate::histogram::millis(std::time::Duration::from_nanos(ledger.busy.get())),
             wait_ms: ledger.wait(),
             work_ms: ledger.work(),
             buffer_ms: ledger.buffer(),

@@ -38,6 +38,7 @@ use crate::pool_plan::PoolPlan;
 use crate::report::{Breach, FaultReport};
 use crate::schedule::Schedule;
 use crate::timestamp::Timestamp;
+use crate::trace::{LaneTrace, Tracer};
 use crate::waker::{NodeWaker, Place};
 
 use retired::{LinkAccount, NodeAccount, Retired};
@@ -175,6 +176,7 @@ pub(crate) struct Supervisor {
     trails: Arc<Pool<TrailRecord>>,
     blocks: Arc<Blocks>,
     notices: Sender<Notice>,
+    trace: Option<Tracer>,
     lanes: BTreeMap<usize, LaneEntry>,
     nodes: BTreeMap<NodeId, NodeEntry>,
     links: BTreeMap<LinkId, LinkAccount>,
@@ -222,11 +224,15 @@ impl Supervisor {
         if !clock.is_virtual() && !missing.is_empty() {
             return Err(Diagnostics::new(missing, Arc::clone(&graph.sources)));
         }
+        if let Some(tracer) = &options.trace {
+            tracer.begin(clock.now(), &graph.name);
+        }
         let shared = Shared::default();
         let mut lanes = BTreeMap::new();
         let mut idle = Vec::new();
         for (number, plan) in schedule.lanes.iter().enumerate() {
-            let (entry, lane) = new_lane(Arc::clone(&plan.name), &clock, &notices);
+            let trace = options.trace.as_ref().map(|tracer| tracer.lane(number, &plan.name));
+            let (entry, lane) = new_lane(Arc::clone(&plan.name), &clock, &notices, trace);
             lanes.insert(number, entry);
             idle.push(lane);
         }
@@ -269,6 +275,7 @@ impl Supervisor {
             trails: Arc::new(trail_pool(trails)),
             blocks: Arc::default(),
             notices,
+            trace: options.trace.clone(),
             next: Next { lane: lanes.len(), ..Next::default() },
             lanes,
             nodes: BTreeMap::new(),
@@ -554,6 +561,9 @@ impl Supervisor {
         };
         self.blocks.reserve(BLOCKS_PER_NODE);
         let pools = pools.iter().map(|plan| FramePool::planned(*plan, &ledger)).collect();
+        if let Some(tracer) = &self.trace {
+            tracer.node(id, &node.name, node.spec.kind);
+        }
         let wiring = Wiring::new(id, pools, Arc::clone(&self.trails), Arc::clone(&ledger));
         let mut cell = Cell::new(id, node.spec, made, wiring, waker.clone(), node.on_fault);
         cell.rank = rank;
@@ -685,8 +695,13 @@ impl Supervisor {
     }
 }
 
-fn new_lane(name: Arc<str>, clock: &Clock, notices: &Sender<Notice>) -> (LaneEntry, Lane) {
-    let lane = Lane::new(clock.clone(), notices.clone(), false);
+fn new_lane(
+    name: Arc<str>,
+    clock: &Clock,
+    notices: &Sender<Notice>,
+    trace: Option<LaneTrace>,
+) -> (LaneEntry, Lane) {
+    let lane = Lane::new(clock.clone(), notices.clone(), trace);
     (
         LaneEntry {
             name,

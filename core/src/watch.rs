@@ -86,6 +86,8 @@ pub struct RecentStage {
     pub frames: u64,
     /// Frames let go.
     pub dropped: u64,
+    /// The share of the time that it was in a call, 0 to 1.
+    pub utilisation: f64,
     /// Waiting before it, per frame put out.
     pub wait_ms: Summary,
     /// Being worked on in it.
@@ -143,6 +145,7 @@ struct NodeReading {
     frames: u64,
     dropped: u64,
     followed: u64,
+    busy: u64,
     /// Waiting, working, buffering.
     shares: [Histogram; 3],
     rendered: Histogram,
@@ -287,6 +290,7 @@ impl Reading {
                 lane: node.lane.to_string(),
                 frames: less(now.frames, then.map(|then| then.frames)),
                 dropped: less(now.dropped, then.map(|then| then.dropped)),
+                utilisation: utilisation(less(now.busy, then.map(|then| then.busy)), elapsed),
                 wait_ms: share(0),
                 work_ms: share(1),
                 buffer_ms: share(2),
@@ -315,6 +319,7 @@ impl NodeReading {
             frames: Stage::frames(node.spec, ledger),
             dropped: ledger.drops(),
             followed: ledger.followed.get(),
+            busy: ledger.busy.get(),
             shares: ledger.shares().map(copy),
             rendered: copy(&ledger.rendered.end_to_end),
         }

@@ -8,6 +8,7 @@ mod draw;
 mod nodes;
 mod plan;
 mod run;
+mod top;
 mod tune;
 
 use std::path::Path;
@@ -32,7 +33,8 @@ const WRONG: u8 = 2;
     after_help = "Start here:\n  sidetone run graphs/call.toml --seconds 10   a call between two people, in one process\n  \
                   sidetone run graphs/call.toml --help         what that graph lets you set\n  \
                   sidetone nodes                               everything a graph can be made of\n  \
-                  sidetone check my.toml                       what is wrong with it, before running\n\n\
+                  sidetone check my.toml                       what is wrong with it, before running\n  \
+                  sidetone top graphs/call.toml                run a graph and watch it, live\n\n\
                   Exit codes: 0 fine, 1 it failed while running, 2 the graph or the arguments are wrong."
 )]
 struct Cli {
@@ -50,6 +52,7 @@ enum Command {
     Diff(diff::Diff),
     Bench(bench::Bench),
     Tune(tune::Tune),
+    Top(top::Top),
     Completions(completions::Completions),
 }
 
@@ -64,6 +67,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Diff(diff) => diff.run(),
         Command::Bench(bench) => bench.run(),
         Command::Tune(tune) => tune.run(),
+        Command::Top(top) => top.run(),
         Command::Completions(completions) => completions.run(),
     };
     ExitCode::from(code)

@@ -1,15 +1,21 @@
 //! `sidetone run`: runs a graph and shows its ledger.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::{Args, CommandFactory};
 use sidetone::report::{FigureReport, Path, Report};
-use sidetone::{Clock, Engine, EventKind, Graph, LoadOptions, Medium, Options, Progress, Update, registry};
+use sidetone::{Clock, Engine, Graph, LoadOptions, Medium, Options, Progress, Tracer, Update, registry};
 
 use super::{FAILED, FINE, WRONG, complain, load, note, say, setting};
+use crate::metrics;
+use crate::serve::{self, Page, Site};
+use crate::sight::{Events, Sight, Viewer, is_news};
 use crate::table::{Align, table};
+use crate::trace_file::{TraceFile, Written};
 
 /// Run a graph until it ends, the time is up or Ctrl-C is pressed
 #[derive(Args)]
@@ -36,6 +42,13 @@ pub(super) struct Run {
     /// Write the ledger as JSON
     #[arg(long, value_name = "FILE.json")]
     report: Option<PathBuf>,
+    /// Write what every lane does, call by call, for ui.perfetto.dev or chrome://tracing
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
+    /// Serve the ledger while it runs: /metrics for Prometheus, /report.json for `sidetone top`;
+    /// a port alone (9100) is 127.0.0.1's
+    #[arg(long, value_name = "ADDRESS", value_parser = serve::address)]
+    metrics: Option<SocketAddr>,
     /// Print the ledger as JSON instead of tables, and events as JSON lines on standard error
     #[arg(long)]
     json: bool,
@@ -62,7 +75,12 @@ impl Run {
             Err(code) => return code,
         };
         let clock = if self.virtual_time { Clock::virtual_time() } else { Clock::real() };
-        let options = Options { clock, seed: self.seed, limit: self.seconds, ..Options::default() };
+        let (tracer, trace_file) = match self.trace_file() {
+            Ok(traced) => traced.unzip(),
+            Err(code) => return code,
+        };
+        let options =
+            Options { clock, seed: self.seed, limit: self.seconds, trace: tracer, ..Options::default() };
         let engine = match Engine::new(graph, options) {
             Ok(engine) => engine,
             Err(mistakes) => {
@@ -74,10 +92,74 @@ impl Run {
         if let Err(error) = ctrlc::set_handler(move || handle.stop()) {
             note(&format!("warning: Ctrl-C will end the run without finishing its files: {error}\n"));
         }
+        let events = Events::default();
+        if let Some(code) = self.serve(&engine, &events) {
+            return code;
+        }
         let mut live = LiveLine::new(self.quiet, self.json, self.seconds);
-        let report = engine.run(|update| live.show(&update));
+        let report = engine.run(|update| {
+            events.hear(&update);
+            live.show(&update);
+        });
         live.clear();
-        self.tell(&report)
+        let traced = trace_file.map_or(FINE, |file| self.tell_trace(file.finish()));
+        self.tell(&report).max(traced)
+    }
+
+    /// Both ends of the trace that is asked for.
+    fn trace_file(&self) -> Result<Option<(Tracer, TraceFile)>, u8> {
+        let Some(path) = &self.trace else { return Ok(None) };
+        let (tracer, reader) = sidetone::trace::trace();
+        match TraceFile::create(path, reader) {
+            Ok(file) => Ok(Some((tracer, file))),
+            Err(error) => {
+                note(&format!("error: cannot write the trace to {}: {error}\n", path.display()));
+                Err(WRONG)
+            }
+        }
+    }
+
+    fn tell_trace(&self, outcome: std::io::Result<Written>) -> u8 {
+        let path = self.trace.as_ref().map_or_else(String::new, |path| path.display().to_string());
+        match outcome {
+            Ok(Written { calls, lost }) => {
+                if !self.quiet {
+                    note(&format!("{calls} calls in {path}; open it at https://ui.perfetto.dev\n"));
+                }
+                if lost > 0 {
+                    note(&format!(
+                        "warning: {path} lacks {lost} calls or steps of frames, which came faster than they could \
+                         be written\n"
+                    ));
+                }
+                FINE
+            }
+            Err(error) => {
+                note(&format!("error: the trace {path} is not whole: {error}\n"));
+                FAILED
+            }
+        }
+    }
+
+    /// Serves the ledger, if that is asked for; gives the exit code if it cannot.
+    fn serve(&self, engine: &Engine, events: &Events) -> Option<u8> {
+        let address = self.metrics?;
+        match serve::serve(address, site(engine, events)) {
+            Ok(bound) => {
+                if !self.quiet {
+                    let open =
+                        if bound.ip().is_loopback() { "" } else { ", to whoever reaches this machine" };
+                    note(&format!("serving http://{bound}/metrics and /report.json{open}\n"));
+                }
+                None
+            }
+            Err(error) => {
+                note(&format!(
+                    "error: cannot serve metrics at {address}: {error}; give another port, or 0 for any\n"
+                ));
+                Some(WRONG)
+            }
+        }
     }
 
     fn tell(&self, report: &Report) -> u8 {
@@ -95,13 +177,7 @@ impl Run {
             note(&format!("error: cannot write {}: {error}\n", path.display()));
             return FAILED;
         }
-        for fault in &report.faults {
-            note(&format!("error: {fault}\n"));
-        }
-        for node in &report.undrained {
-            note(&format!("error: {node} was cut off while it still held something\n"));
-        }
-        if report.faults.is_empty() && report.undrained.is_empty() { FINE } else { FAILED }
+        conclude(report)
     }
 
     /// The help of the command, or of the graph.
@@ -125,6 +201,34 @@ impl Run {
             }
         }
     }
+}
+
+/// Says what went wrong; gives the exit code.
+pub(super) fn conclude(report: &Report) -> u8 {
+    for fault in &report.faults {
+        note(&format!("error: {fault}\n"));
+    }
+    for node in &report.undrained {
+        note(&format!("error: {node} was cut off while it still held something\n"));
+    }
+    if report.faults.is_empty() && report.undrained.is_empty() { FINE } else { FAILED }
+}
+
+/// What `--metrics` serves. Each page has a viewer of its own, since what is
+/// recent is since its last look.
+fn site(engine: &Engine, events: &Events) -> Site {
+    let page = |tell: fn(&Sight) -> Option<String>| -> Page {
+        let viewer = Mutex::new(Viewer::new(engine.handle().watch(), events.clone()));
+        Box::new(move || {
+            let sight = viewer.lock().unwrap_or_else(PoisonError::into_inner).look()?;
+            tell(&sight)
+        })
+    };
+    let pages = vec![
+        ("/metrics", metrics::CONTENT_TYPE, page(|sight| Some(metrics::metrics(&sight.snapshot)))),
+        ("/report.json", "application/json", page(|sight| serde_json::to_string(sight).ok())),
+    ];
+    Site { pages }
 }
 
 fn explain_graph(graph: &Graph) -> String {
@@ -171,12 +275,8 @@ impl LiveLine {
                 let event = serde_json::json!({ "at": at, "node": node, "event": kind });
                 note(&format!("{event}\n"));
             }
-            // Levels come five times a second for every speaker, figures stand in
-            // the report, and the end of a node is no news; faults are told at the end, and here.
-            Update::Event {
-                kind: EventKind::Level { .. } | EventKind::Figure(_) | EventKind::Ended, ..
-            } => {}
-            Update::Event { at, node, kind } if !self.quiet => {
+            // Faults are told at the end, and here.
+            Update::Event { at, node, kind } if !self.quiet && is_news(kind) => {
                 self.clear();
                 note(&format!("{at:8.3} s  {node}: {kind}\n"));
             }
@@ -211,7 +311,7 @@ impl LiveLine {
 }
 
 /// The ledger as tables.
-fn as_text(report: &Report) -> String {
+pub(super) fn as_text(report: &Report) -> String {
     let time = if report.virtual_time { "virtual" } else { "real" };
     let mut text = format!("{}: {:.2} s of {time} time\n\n", report.graph, report.seconds);
     let three = |summary: &sidetone::histogram::Summary| {

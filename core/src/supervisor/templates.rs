@@ -48,8 +48,9 @@ impl Supervisor {
         let mut own = Vec::new();
         let mut idle = Vec::new();
         for lane in &plan.lanes {
-            let name = format!("{}[{member}]/{}", template.name, lane.name);
-            let (entry, lane) = new_lane(name.into(), &self.clock, &self.notices);
+            let name: std::sync::Arc<str> = format!("{}[{member}]/{}", template.name, lane.name).into();
+            let trace = self.trace.as_ref().map(|tracer| tracer.lane(self.next.lane, &name));
+            let (entry, lane) = new_lane(name, &self.clock, &self.notices, trace);
             own.push(self.next.lane);
             self.lanes.insert(self.next.lane, entry);
             self.next.lane += 1;
