@@ -738,7 +738,7 @@ mod tests {
     #[test]
     fn a_lane_that_spins_notices_calls_and_timers_and_gives_up_in_the_end() {
         let (notices, _) = crossbeam_channel::unbounded();
-        let lane = Lane::new(Clock::real(), notices, false);
+        let lane = Lane::new(Clock::real(), notices, None);
         let (short, long) = (Duration::from_micros(1), Duration::from_secs(3_600));
         assert!(!lane.spin(Duration::ZERO, None) && !lane.spin(short, None), "nobody called: it sleeps");
         assert!(lane.spin(long, Some(short)), "a timer is due");
