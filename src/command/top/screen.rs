@@ -7,7 +7,7 @@ use ratatui::Frame;
 use ratatui::crossterm::event::KeyCode;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Row, Sparkline, Table};
 use sidetone::histogram::Summary;
 use sidetone::watch::{RecentLane, RecentStage};
@@ -121,11 +121,12 @@ impl Screen {
             let figures =
                 recent.map_or_else(Default::default, |recent| [recent.p50, recent.p95, recent.p99].map(one));
             let [p50, p95, p99] = figures;
-            Row::new([medium.to_owned(), rate, p50, p95, p99])
+            let numbers = [rate, p50, p95, p99].map(number);
+            Row::new([vec![Line::raw(medium)], numbers.to_vec()].concat())
         });
         let widths = [17, 9, 8, 8, 8].map(Constraint::Length);
         let head =
-            Row::new(["CAPTURE TO RENDER", "frames/s", "     p50", "     p95", "  p99 ms"]).style(HEAD);
+            Row::new(["CAPTURE TO RENDER", " frames/s", "     p50", "     p95", "  p99 ms"]).style(HEAD);
         frame.render_widget(Table::new(rows, widths).header(head), left);
         for (row, past) in (1u16..).zip(&self.past) {
             let line = Rect { y: right.y + row, height: 1, ..right }.intersection(area);
@@ -149,9 +150,13 @@ impl Screen {
         let rows = stages[self.scroll..last].iter().map(|stage| {
             let [name, rate, drops, work, rest @ ..] = stage_cells(stage, sight);
             let dropping = if stage.dropped > 0 { Style::new().fg(Color::Red) } else { Style::new() };
-            let mut cells =
-                vec![Span::raw(tail(&name, width)), rate.into(), Span::styled(drops, dropping), work.into()];
-            cells.extend(rest.into_iter().map(Span::raw));
+            let mut cells = vec![
+                Line::raw(tail(&name, width)),
+                number(rate),
+                number(drops).style(dropping),
+                number(work),
+            ];
+            cells.extend(rest.map(number));
             Row::new(cells)
         });
         let mut widths =
@@ -186,16 +191,16 @@ fn draw_lanes(frame: &mut Frame<'_>, area: Rect, lanes: &[&RecentLane], sight: &
             _ => Color::Green,
         };
         Row::new([
-            Span::raw(tail(&name, 26)),
-            Span::styled(bar(lane.utilisation), color),
-            busy.into(),
-            turns.into(),
-            wakes.into(),
+            Line::raw(tail(&name, 26)),
+            Line::styled(bar(lane.utilisation), color),
+            number(busy),
+            number(turns),
+            number(wakes),
         ])
     });
     let more = if all > lanes.len() { format!("LANE (busiest of {all})") } else { "LANE".to_owned() };
     let head =
-        Row::new([more, String::new(), " awake".into(), " turns/s".into(), " wakes/s".into()]).style(HEAD);
+        Row::new([more, String::new(), "  awake".into(), "  turns/s".into(), "  wakes/s".into()]).style(HEAD);
     let widths = [26, LANE_BAR as u16, 7, 9, 9].map(Constraint::Length);
     frame.render_widget(Table::new(rows, widths).header(head), area);
 }
@@ -337,6 +342,11 @@ fn bar(share: f64) -> String {
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
+/// A number, on the right of its column.
+fn number(text: String) -> Line<'static> {
+    Line::raw(text).right_aligned()
+}
+
 /// The end of a name that is too long: what tells nodes of a part from one
 /// another stands there.
 fn tail(name: &str, width: usize) -> String {
@@ -369,10 +379,10 @@ mod tests {
         let shown = drawn(&mut screen, 80, 24);
         for part in [
             "a \"call\"?   2.0 s   2 members   10 dropped",
-            "CAPTURE TO RENDER frames/s       p50      p95   p99 ms",
-            "audio             100       40.5     81.0     121.5",
-            "mic                        █████                25.0 %  400       200",
-            "met[\\bob]/jitter         100    4      2.0   1.50  3.00  0.25  0.50  0.00  0.00",
+            "CAPTURE TO RENDER  frames/s      p50      p95   p99 ms",
+            "audio                   100     40.5     81.0    121.5",
+            "█████                 25.0 %       400       200",
+            "met[\\bob]/jitter            100      4   2.0  1.50  3.00  0.25  0.50  0.00  0.00",
             "stages 1 to 2 of 2, as in the graph",
             "   1.500 s  room: participant ?[31mbob joined",
         ] {
