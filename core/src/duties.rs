@@ -134,3 +134,97 @@ impl LateRule {
 fn is_chained(frame: &Frame) -> bool {
     matches!(frame.format(), Format::Packet { codec: Codec::Av1, .. } | Format::Rtp { codec: Codec::Av1, .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Header;
+    use crate::link::{Inlet, Receiver};
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_nanos(ms * 1_000_000)
+    }
+
+    /// A queue of packets of `codec` captured at `times`; those at `keys` are key
+    /// frames.
+    fn queue(codec: Codec, times: std::ops::Range<u64>, keys: &[u64]) -> Wiring {
+        let frame = |ms| {
+            let mut header = Header::new(at(ms), Duration::ZERO);
+            header.flags = if keys.contains(&ms) { Flags::KEY } else { Flags::default() };
+            Item::Frame(Frame::unpooled(header, Format::Packet { codec, len: 1 }))
+        };
+        let mut wiring =
+            Wiring::new(NodeId(0), Vec::new(), Arc::new(crate::ledger::trail_pool(1)), Arc::default());
+        wiring.inlets.push(Inlet {
+            port: 0,
+            link: LinkId(7),
+            receiver: Receiver::Local(times.map(frame).collect()),
+            ended: false,
+            is_loop: false,
+            leaving: false,
+            offered: 0,
+            gap: false,
+            source: None,
+        });
+        wiring
+    }
+
+    fn rule(most: u64) -> Duties {
+        let rule = LateRule { starts: None, most: Duration::from_millis(most), dropped: Arc::default() };
+        Duties { late: vec![rule], ..Duties::default() }
+    }
+
+    fn first(wiring: &mut Wiring) -> Option<u64> {
+        match wiring.inlets[0].peek() {
+            Some(Item::Frame(frame)) => Some(frame.header.captured.nanos() / 1_000_000),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_is_too_old_goes_singly_and_the_newest_stays() {
+        let (mut out, mut duties) = (Outbox::default(), rule(5));
+        let mut wiring = queue(Codec::Opus, 0..10, &[]);
+        duties.prune(at(12), &mut wiring, &mut out);
+        assert_eq!((first(&mut wiring), wiring.inlets[0].gap), (Some(7), true));
+        assert_eq!((duties.late[0].dropped.get(), wiring.ledger.drops()), (7, 7));
+        duties.prune(at(900), &mut wiring, &mut out);
+        assert_eq!(first(&mut wiring), Some(9), "though it is far too old");
+        assert!(out.upstream.is_empty() && out.events.is_empty());
+    }
+
+    #[test]
+    fn of_chained_pictures_all_go_up_to_the_next_key_frame_which_is_asked_for() {
+        let (mut out, mut duties) = (Outbox::default(), rule(5));
+        let mut wiring = queue(Codec::Av1, 0..10, &[0]);
+        duties.prune(at(7), &mut wiring, &mut out);
+        assert_eq!(first(&mut wiring), None, "none can be decoded without the first");
+        assert_eq!(out.upstream, [(LinkId(7), Control::KeyFrame)]);
+
+        // What is in time goes, too, while the key frame is on its way; it is
+        // asked for again if it does not come.
+        let Receiver::Local(late) = &mut wiring.inlets[0].receiver else { panic!() };
+        let Receiver::Local(more) = queue(Codec::Av1, 507..520, &[515]).inlets.remove(0).receiver else {
+            panic!()
+        };
+        late.extend(more);
+        duties.prune(at(508), &mut wiring, &mut out);
+        assert_eq!((first(&mut wiring), out.upstream.len()), (Some(515), 2));
+        duties.prune(at(516), &mut wiring, &mut out);
+        assert_eq!(first(&mut wiring), Some(515), "it is over");
+        assert!(wiring.inlets[0].gap);
+    }
+
+    #[test]
+    fn a_queue_in_time_is_left_alone() {
+        let (mut out, mut duties) = (Outbox::default(), rule(50));
+        for codec in [Codec::Opus, Codec::Av1] {
+            let mut wiring = queue(codec, 0..10, &[]);
+            duties.prune(at(40), &mut wiring, &mut out);
+            assert_eq!(
+                (first(&mut wiring), wiring.ledger.drops(), wiring.inlets[0].gap),
+                (Some(0), 0, false)
+            );
+        }
+    }
+}

@@ -130,3 +130,107 @@ fn a_remedy_that_was_lessened_too_early_waits_longer_the_next_time() {
     let gaps: Vec<_> = lessened.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(gaps.windows(2).all(|pair| pair[1] > pair[0]), "{gaps:?}");
 }
+
+/// A voice from Alice to Bob's file, with a stage before it that is slow.
+const CALL: &str = r#"
+    sidetone = 1
+    budgets = [
+      { from = "slow", to = "voices[]/remote/level", ms = 150, remedy = "drop_late" },
+      { from = "opus", to = "voices/remote/level", ms = 150 },
+      { from = "gain", to = "slow", ms = 60 },
+    ]
+    links = ["mic -> gain -> slow -> opus -> pack -> alice.audio_in", "mix -> file"]
+    [nodes]
+    mic = { kind = "test.tone" }
+    gain = { kind = "audio.gain", gain_db = -6 }
+    slow = { kind = "test.slow", work_ms = 15, from_s = 4, to_s = 8 }
+    opus = { kind = "codec.opus_encode" }
+    pack = { kind = "rtp.pack_opus" }
+    alice = { kind = "room.join", url = "mem://paths", user = "bob[1]/x" }
+    bob = { kind = "room.join", url = "mem://paths", user = "bob" }
+    mix = { kind = "audio.mix" }
+    file = { kind = "file.wav_sink", path = "/dev/null" }
+    [each.voices]
+    of = "bob.participant"
+    parts = ["remote.toml"]
+    links = ["voices.audio -> remote -> mix"]"#;
+
+const REMOTE: &str = r#"
+    # A remote voice.
+    sidetone = 1
+    links = ["jitter -> unpack -> opus -> level"]
+    budgets = [{ from = "jitter", to = "opus", ms = 100 }]
+    ports = { in = "jitter.in", out = "level.out" }
+    [nodes]
+    jitter = { kind = "rtp.jitter_buffer" }
+    unpack = { kind = "rtp.unpack_opus" }
+    opus = { kind = "codec.opus_decode" }
+    level = { kind = "audio.level" }"#;
+
+fn call_of(call: &str, remote: &str) -> Graph {
+    let read =
+        |path: &Path| Ok(if path.ends_with("remote.toml") { remote } else { call }.as_bytes().to_vec());
+    let options = LoadOptions { read: &read, ..LoadOptions::default() };
+    Graph::load(Path::new("call.toml"), &registry(), &options).unwrap_or_else(|why| panic!("{why}")).0
+}
+
+#[test]
+fn a_path_is_measured_through_a_room_and_into_what_is_made_for_each_member() {
+    let graph = call_of(CALL, REMOTE);
+    assert_eq!(graph.budgets.len(), 4, "the part's own among them");
+    let declared: Vec<_> =
+        graph.budgets.iter().map(|budget| graph.declared_latency(budget).as_millis()).collect();
+    assert_eq!(declared, [1, 17, 17, 0], "{:?}", graph.budgets);
+    let (report, events) = run(graph, 20);
+    let over: Vec<_> = report
+        .breaches
+        .iter()
+        .map(|breach| (breach.from.as_deref().unwrap_or(""), breach.sink.as_str(), breach.stage.as_str()))
+        .collect();
+    // What waits before the slow stage is on the path that ends with it, and not
+    // on the one that begins there.
+    let jitter = "voices[bob[1]/x]/remote/jitter";
+    let (opus, level) = ("voices[bob[1]/x]/remote/opus", "voices[bob[1]/x]/remote/level");
+    let after = ("voices/remote/jitter", opus, jitter);
+    let expected = [("gain", "slow", "slow"), after, ("slow", level, jitter), ("opus", level, jitter)];
+    assert_eq!(over, expected, "{:?}", report.breaches);
+    assert!(report.breaches[0].at < 5.0 && report.breaches[1].at > 8.0, "{:?}", report.breaches);
+    let drops = events.iter().find(|(_, _, kind)| matches!(kind, EventKind::DropsLate { .. })).unwrap();
+    assert_eq!(drops.1, jitter, "nothing else has a remedy");
+}
+
+#[test]
+fn delay_that_came_of_a_stall_is_gone_again_within_half_a_minute() {
+    // The sender stands still for half a second: all of it then comes at once.
+    let text = CALL.replace("work_ms = 15, from_s = 4, to_s = 8", "work_ms = 500, from_s = 4, to_s = 4.001");
+    let text = text.replace(r#", remedy = "drop_late""#, "");
+    let graph = call_of(&text, &REMOTE.replace("ms = 100", "ms = 25"));
+    let (report, _) = run(graph, 45);
+    let breach = report.breaches.iter().find(|breach| breach.sink.ends_with("/opus")).unwrap();
+    let over = breach.until.unwrap_or(f64::INFINITY);
+    assert!((4.0..6.0).contains(&breach.at) && over < 34.0, "{breach:?}");
+}
+
+#[test]
+fn a_mixer_gives_back_what_a_stall_left_in_it() {
+    for work_ms in [25, 500] {
+        let text = format!(
+            r#"
+            sidetone = 1
+            budgets = [{{ from = "mix", to = "file", ms = 12 }}]
+            links = ["mic -> slow -> mix -> file"]
+            [nodes]
+            mic = {{ kind = "test.tone" }}
+            slow = {{ kind = "test.slow", work_ms = {work_ms}, from_s = 4, to_s = 4.001 }}
+            mix = {{ kind = "audio.mix" }}
+            file = {{ kind = "file.wav_sink", path = "/dev/null" }}"#
+        );
+        let (report, _) = run(graph(&text), 15);
+        let until: Vec<_> = report.breaches.iter().map(|breach| breach.until).collect();
+        assert!(
+            matches!(until.as_slice(), [Some(until)] if *until < 10.0),
+            "{work_ms}: {:?}",
+            report.breaches
+        );
+    }
+}

@@ -9,7 +9,9 @@
 //!
 //! Latency: at most `frame_ms`, the wait for the next frame out. A link whose
 //! frames come unevenly waits as long as its latest frame was late, at most two
-//! frames out more; beyond that its oldest frames are dropped as late.
+//! frames out more; beyond that its oldest frames are dropped as late. What a
+//! link had to spare for every frame out of a second is dropped too, a frame at a
+//! time, so that a wait which came of a stall does not stay.
 //!
 //! Method: every link has a queue; a frame out takes a frame's length from
 //! each, and silence where a queue is empty. A queue that ran dry is heard again
@@ -57,6 +59,8 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     build: &|setup| Ok(Box::new(Mix::new(format(setup.params)))),
 };
 
+/// How long a link must have had sound to spare before it is dropped.
+const SPARE_SECONDS: u64 = 1;
 /// Links that have room from the start; more are given room as they come.
 const LINKS: usize = 16;
 
@@ -149,6 +153,7 @@ impl Mix {
 
     /// Puts out every frame that is due.
     fn put_out(&mut self, cx: &mut Context<'_>) {
+        let before = self.count;
         while let Some(due) = self.due(self.count).filter(|due| *due <= cx.now()) {
             let mut sum = cx.audio(0, self.format, Header::default());
             let mut header = None;
@@ -169,6 +174,21 @@ impl Mix {
             cx.push(0, sum);
             self.count += 1;
         }
+        // What is left over while this node itself catches up says nothing.
+        let window = match self.count - before {
+            0 => return self.ask(cx),
+            1 => SPARE_SECONDS * u64::from(self.format.rate) / u64::from(self.format.samples.max(1)),
+            _ => u64::MAX,
+        };
+        for queue in &mut self.queues {
+            let late = queue.drain(window);
+            (0..late).for_each(|_| cx.dropped(DropReason::Late));
+        }
+        self.ask(cx);
+    }
+
+    /// Asks to be called for the next frame out.
+    fn ask(&self, cx: &mut Context<'_>) {
         if let Some(next) = self.due(self.count) {
             cx.wake_at(next);
         }
@@ -318,6 +338,29 @@ mod tests {
         node.push(0, node.audio(48_000, &[&[0.4; 480]]));
         node.advance(TEN);
         assert_eq!((late(&node), node.take(0)[0].channel(0)[0]), (3, 0.4));
+    }
+
+    #[test]
+    fn what_came_in_a_stall_does_not_keep_the_sound_late() {
+        let mut node = mono(&[]);
+        // Two frames too many once; then one every 10 ms, for two seconds.
+        for _ in 0..3 {
+            let mut frame = node.audio(48_000, &[&[0.1; 480]]);
+            frame.header = node.header(TEN);
+            node.push(0, frame);
+        }
+        for _ in 0..250 {
+            node.advance(TEN);
+            let mut frame = node.audio(48_000, &[&[0.1; 480]]);
+            frame.header = node.header(TEN);
+            node.push(0, frame);
+        }
+        node.advance(TEN);
+        let out = node.take(0);
+        let waited = |frame: &Frame| frame.header.pts.since(frame.header.captured);
+        assert_eq!(waited(&out[20]), TEN + TEN / 2);
+        assert_eq!(waited(&out[249]), Duration::ZERO);
+        assert_eq!(late(&node), 2);
     }
 
     #[test]

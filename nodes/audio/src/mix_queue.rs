@@ -19,6 +19,10 @@ pub(crate) struct MixQueue {
     /// has waited for one in vain) until there is too little for one.
     heard: bool,
     waited: bool,
+    /// The least that was left over by any frame out of late, and how many frames
+    /// out that was.
+    least_left: usize,
+    watched: u64,
 }
 
 impl MixQueue {
@@ -30,6 +34,8 @@ impl MixQueue {
             held: 0,
             heard: false,
             waited: false,
+            least_left: usize::MAX,
+            watched: 0,
         }
     }
 
@@ -48,6 +54,24 @@ impl MixQueue {
             late = 1;
         }
         self.frames.push_back(frame);
+        late
+    }
+
+    /// After each frame out: what all of the last `window` frames out left over
+    /// came in a stall and only makes the sound late; `u64::MAX` begins anew.
+    /// Gives how many of its frames go for that, one at a time: each is heard.
+    pub(crate) fn drain(&mut self, window: u64) -> usize {
+        if window == u64::MAX {
+            (self.least_left, self.watched) = (usize::MAX, 0);
+        }
+        self.least_left = self.least_left.min(self.held);
+        self.watched += 1;
+        if self.watched < window {
+            return 0;
+        }
+        let spare = self.frames.front().map_or(usize::MAX, |first| samples(first) - self.used);
+        let late = usize::from(self.least_left >= spare && self.drop_first());
+        (self.least_left, self.watched) = (usize::MAX, 0);
         late
     }
 

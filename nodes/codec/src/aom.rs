@@ -77,6 +77,11 @@ impl Encoder {
         check(unsafe { ffi::aom_codec_enc_config_set(&raw mut *self.context, &raw const *self.config) })
     }
 
+    /// Changes the speed from the next picture on.
+    pub(crate) fn set_speed(&mut self, speed: u8) -> Result<(), Refused> {
+        self.control(ffi::AOME_SET_CPUUSED, i32::from(speed))
+    }
+
     /// Encodes one picture, shown at `pts` for `duration` ticks; `pts` must
     /// grow from call to call. `None` only where libaom made no packet.
     pub(crate) fn encode(

@@ -18,7 +18,10 @@
 //! unset means the input's where known, else 30: what rate control begins with;
 //! with aom it then goes by the pictures' time stamps. `min_q` and `max_q`, 0
 //! (best) to 63, unset means 10 and 60: the quantizers that rate control may
-//! use (rav1e: times four, unset 0 and 63).
+//! use (rav1e: times four, unset 0 and 63). `degrade`, 0 to 3, default 0: each
+//! level makes aom faster by one (up to 11) and takes a fifth off its bit rate, so
+//! that it works less and what it sends waits less; rav1e ignores it; may change
+//! while running.
 //!
 //! Latency: none with aom. rav1e holds back four frames (133 ms at 30
 //! frames/s) and declares them.
@@ -38,6 +41,7 @@
 
 use std::time::Duration;
 
+use sidetone_core::param::DEGRADE;
 use sidetone_core::{
     Codec, Context, Control, DropReason, Fault, FaultKind, Finish, Flags, Frame, MediaType, Mismatch,
     Negotiated, Node, NodeError, NodeSpec, Offer, ParamSpec, Params, Placement, PortSpec, Size, Through,
@@ -71,6 +75,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
             .optional(),
         ParamSpec::int("min_q", 10, 0, 63, "The best quantizer that rate control may use.").optional(),
         ParamSpec::int("max_q", 60, 0, 63, "The worst quantizer that rate control may use.").optional(),
+        DEGRADE,
     ],
     placement: Placement::Own,
     real_time: false,
@@ -94,6 +99,9 @@ fn negotiate(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
     Ok(Negotiated::new([out]).latency(Duration::from_secs_f64(held)))
 }
 
+/// libaom's greatest speed.
+const FASTEST: u8 = 11;
+
 struct Av1Encode {
     is_rav1e: bool,
     /// Of the encoder at work; `size` is that of the last picture.
@@ -101,6 +109,9 @@ struct Av1Encode {
     /// What the graph allows, and what the network last said that it carries.
     ceiling_kbps: u32,
     network_kbps: u32,
+    /// The speed that the graph asks for, and how much less than usual to do.
+    speed: u8,
+    degrade: u8,
     encoder: Option<Encoder>,
     timeline: Timeline,
     keys: Keys,
@@ -120,18 +131,35 @@ impl Av1Encode {
         let ceiling_kbps = params.int("bitrate_kbps") as u32;
         let threads = params.int("threads") as u8;
         let size = Size::new(0, 0);
-        Ok(Self {
+        let mut node = Self {
             is_rav1e,
             settings: Settings { size, bitrate_kbps: ceiling_kbps, speed, threads, fps, min_q, max_q },
             ceiling_kbps,
             network_kbps: u32::MAX,
+            speed,
+            degrade: params.int(DEGRADE.name) as u8,
             encoder: None,
             timeline: Timeline::new(fps),
             keys: Keys::new(
                 params.int("min_keyframe_interval_ms") * i64::from(TICKS) / 1_000,
                 params.int("keyframe_every_s") * i64::from(TICKS),
             ),
-        })
+        };
+        node.settle();
+        Ok(node)
+    }
+
+    /// Works out the settings from what the graph, the network and budgets want.
+    fn settle(&mut self) {
+        if self.is_rav1e {
+            self.settings.bitrate_kbps = self.ceiling_kbps;
+            return;
+        }
+        // 20 kbit/s is the least that makes sense.
+        let carried = self.network_kbps.max(20).min(self.ceiling_kbps);
+        let degrade = self.degrade.min(3);
+        self.settings.bitrate_kbps = (carried * (5 - u32::from(degrade)) / 5).max(20);
+        self.settings.speed = (self.speed + degrade).min(FASTEST);
     }
 
     fn encode(&mut self, mut picture: Frame, size: Size, cx: &mut Context<'_>) -> Result<(), Fault> {
@@ -216,13 +244,18 @@ impl Node for Av1Encode {
                 }
                 self.ceiling_kbps = kbps;
             }
+            Control::Set { param: "degrade", value } => self.degrade = value.as_float() as u8,
             Control::Set { .. } => {}
         }
-        // 20 kbit/s is the least that makes sense.
-        let network_kbps = if self.is_rav1e { u32::MAX } else { self.network_kbps.max(20) };
-        self.settings.bitrate_kbps = network_kbps.min(self.ceiling_kbps);
+        let speed = self.settings.speed;
+        self.settle();
         match &mut self.encoder {
-            Some(Encoder::Aom(encoder)) => encoder.set_bitrate(self.settings.bitrate_kbps).map_err(failed),
+            Some(Encoder::Aom(encoder)) => {
+                if self.settings.speed != speed {
+                    encoder.set_speed(self.settings.speed).map_err(failed)?;
+                }
+                encoder.set_bitrate(self.settings.bitrate_kbps).map_err(failed)
+            }
             _ => Ok(()),
         }
     }

@@ -493,3 +493,19 @@ fn finer_chroma_deeper_samples_and_grey_all_come_out_as_eight_bit_i420() {
         }
     }
 }
+
+#[test]
+fn doing_less_takes_fewer_bits_and_no_key_frame_and_ends_when_told() {
+    let mut rig = Rig::new(&[("bitrate_kbps", Value::Int(200))]);
+    rig.noise = 8;
+    let mut at_level = |level: i64| {
+        rig.encoder.control(Control::Set { param: "degrade", value: Value::Int(level) }, None);
+        rig.encode_many(30);
+        rig.encode_many(60)
+    };
+    let [full, least, again] = [0, 3, 0].map(&mut at_level);
+    let share = |packets: &[_]| bytes(packets) as f64 / bytes(&full) as f64;
+    assert!((0.3..0.5).contains(&share(&least)), "{}", share(&least));
+    assert!((0.8..1.2).contains(&share(&again)), "{}", share(&again));
+    assert!(![full, least, again].concat().iter().any(is_key));
+}

@@ -7,7 +7,8 @@
 //! do where the shapes differ: "letterbox" (black bars; the default), "crop"
 //! (cuts off what hangs over) or "stretch"; `quality`, "good" (area average when
 //! smaller, bicubic when larger; the default) or "fast" (bilinear, which shows
-//! jagged edges below half size).
+//! jagged edges below half size); `degrade`, 0 to 3, default 0: from 1 on it is
+//! "fast" whatever `quality` says; may change while running.
 //!
 //! Latency: none. Pictures that have the size already pass untouched, in the
 //! buffer they came in.
@@ -25,9 +26,10 @@
 //! nodes.file = { kind = "file.y4m_sink", path = "small.y4m" }
 //! ```
 
+use sidetone_core::param::DEGRADE;
 use sidetone_core::{
-    Context, Fault, FaultKind, MediaType, Mismatch, Negotiated, Node, NodeSpec, Offer, ParamSpec, Params,
-    Placement, PortSpec, Size, VideoFormat,
+    Context, Control, Fault, FaultKind, MediaType, Mismatch, Negotiated, Node, NodeSpec, Offer, ParamSpec,
+    Params, Placement, PortSpec, Size, Through, VideoFormat,
 };
 
 use crate::fit::{Fit, blacken, whole};
@@ -49,6 +51,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
             Quality::WORDS,
             "Bilinear, or area average (smaller) and bicubic (larger).",
         ),
+        DEGRADE,
     ],
     placement: Placement::Shared,
     real_time: true,
@@ -68,6 +71,8 @@ struct Scale {
     size: Size,
     fit: Fit,
     quality: Quality,
+    /// Whether to be fast whatever the quality, for want of time.
+    hurries: bool,
     scaler: PictureScaler,
 }
 
@@ -77,6 +82,7 @@ impl Scale {
             size: params.size("size"),
             fit: Fit::of(params.text("fit")),
             quality: Quality::of(params.text("quality")),
+            hurries: params.int(DEGRADE.name) > 0,
             scaler: PictureScaler::default(),
         }
     }
@@ -99,8 +105,23 @@ impl Node for Scale {
         if rect != all {
             blacken(&mut planes, all);
         }
-        self.scaler.scale(&frame, window, &mut planes, rect, self.quality);
+        let quality = if self.hurries { Quality::of("fast") } else { self.quality };
+        self.scaler.scale(&frame, window, &mut planes, rect, quality);
         cx.push(0, out);
+        Ok(())
+    }
+
+    fn control(
+        &mut self,
+        control: &Control,
+        from: Option<Through>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Fault> {
+        match control {
+            Control::Set { param: "degrade", value } => self.hurries = value.as_float() > 0.0,
+            _ if from.is_some() => cx.forward(control),
+            _ => {}
+        }
         Ok(())
     }
 }
@@ -176,6 +197,21 @@ mod tests {
         assert!(good.plane(0).row(30).iter().all(|&s| s == 64));
         let fast = scaled(64, 64, &[("quality", "fast".into())], stripes);
         assert!(fast.plane(0).row(30).iter().all(|&s| s == 0));
+        let hurried = scaled(64, 64, &[("degrade", 1.into())], stripes);
+        assert_eq!(hurried.bytes(), fast.bytes());
+    }
+
+    #[test]
+    fn it_hurries_while_it_is_told_to() {
+        let mut node = Harness::new(&SPEC, &[("size", Size::new(64, 64).into())]);
+        let mut sample = |level: i64| {
+            node.control(Control::Set { param: "degrade", value: level.into() }, None);
+            let stripes = node.picture(256, 256, |_, x, _| if x % 4 == 0 { 255 } else { 0 });
+            node.push(0, stripes);
+            node.run();
+            node.take(0)[0].plane(0).row(30)[9]
+        };
+        assert_eq!([sample(0), sample(2), sample(0)], [64, 0, 64]);
     }
 
     #[test]

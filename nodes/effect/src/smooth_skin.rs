@@ -11,6 +11,8 @@
 //! and more (1080p, not 720p) among the machine's cores, with the same result.
 //! It gives up the real-time promise that this kind makes without it, since such
 //! calls wait for other threads and may lock; so it is off by default.
+//! `degrade`, 0 to 3, default 0: from 1 on pictures pass untouched, which takes no
+//! time; may change while running.
 //!
 //! Latency: none.
 //!
@@ -31,6 +33,7 @@
 //! nodes.file = { kind = "file.y4m_sink", path = "smooth.y4m" }
 //! ```
 
+use sidetone_core::param::DEGRADE;
 use sidetone_core::registry::same;
 use sidetone_core::{
     Context, Control, Fault, FaultKind, MediaType, Node, NodeSpec, ParamSpec, Params, Placement, PortSpec,
@@ -53,6 +56,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
         ParamSpec::float("sharpen", 0.0, 0.0, 1.0, "How much crisper all that is not smooth skin gets.")
             .live(),
         ParamSpec::bool("parallel", false, "Whether pictures of 1.5 megapixels and more use several cores."),
+        DEGRADE,
     ],
     placement: Placement::Shared,
     real_time: true,
@@ -63,6 +67,8 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
 struct SmoothSkin {
     look: Look,
     parallel: bool,
+    /// Whether to leave pictures alone, for want of time.
+    is_off: bool,
     filter: SkinFilter,
 }
 
@@ -74,7 +80,8 @@ impl SmoothSkin {
             rosy: params.float("rosy") as f32,
             sharpen: params.float("sharpen") as f32,
         };
-        Self { look, parallel: params.bool("parallel"), filter: SkinFilter::new() }
+        let is_off = params.int(DEGRADE.name) > 0;
+        Self { look, parallel: params.bool("parallel"), is_off, filter: SkinFilter::new() }
     }
 
     fn set(&mut self, param: &str, value: &Value) {
@@ -83,6 +90,7 @@ impl SmoothSkin {
             "whiten" => &mut self.look.whiten,
             "rosy" => &mut self.look.rosy,
             "sharpen" => &mut self.look.sharpen,
+            "degrade" => return self.is_off = value.as_float() > 0.0,
             _ => return,
         };
         *place = value.as_float() as f32;
@@ -95,7 +103,7 @@ impl Node for SmoothSkin {
         let Some(video) = frame.video() else {
             return Err(Fault::new(FaultKind::WrongFormat, "effect.smooth_skin takes raw video"));
         };
-        if self.look.is_plain() {
+        if self.is_off || self.look.is_plain() {
             cx.push(0, frame);
             return Ok(());
         }
@@ -201,6 +209,18 @@ mod tests {
         let after = run(&mut node, frame);
         assert_eq!(after.plane(0).data.as_ptr(), place);
         assert_eq!(after.bytes(), held.bytes());
+    }
+
+    #[test]
+    fn while_it_is_to_do_less_pictures_pass_untouched() {
+        let mut node = Harness::new(&SPEC, &[("smooth", 1.0.into())]);
+        let mut changed = |level: i64| {
+            node.control(Control::Set { param: "degrade", value: level.into() }, None);
+            let frame = half_skin(&node, 64, 48, 48);
+            let before = frame.bytes().to_vec();
+            run(&mut node, frame).bytes() != before
+        };
+        assert_eq!([changed(0), changed(1), changed(3), changed(0)], [true, false, false, true]);
     }
 
     #[test]

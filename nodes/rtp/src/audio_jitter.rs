@@ -36,6 +36,10 @@ const JUMP_UNITS: i64 = 2 * RATE as i64;
 /// the clock set back to it.
 const LATE_IN_A_ROW: u32 = 3;
 const SKIP_EVERY: Duration = Duration::from_millis(500);
+/// A delay that is too long by this much came of a stall; it falls five times as
+/// fast.
+const STALLED: Nanos = 100_000_000;
+const SKIP_SOON: Duration = Duration::from_millis(100);
 /// So long a quiet place to skip is waited for, and so long no skip follows
 /// after the clock was set back.
 const SKIP_PATIENCE: Duration = Duration::from_secs(2);
@@ -216,8 +220,7 @@ impl AudioJitter {
                 return Some(Step::Hollow(self.header(flag, self.frame_units, false)));
             }
             if self.should_skip(now, &next, wanted.saturating_neg()) {
-                self.skip_from = now + SKIP_EVERY;
-                self.excess_since = None;
+                self.skip_from = now + if wanted <= -STALLED { SKIP_SOON } else { SKIP_EVERY };
                 if let Some(step) = self.skip(clock, next) {
                     return Some(step);
                 }

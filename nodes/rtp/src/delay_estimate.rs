@@ -9,6 +9,11 @@
 //! the beginning, so that the first packets do not stick. Quantile, factor and
 //! beginning are those of libwebrtc's NetEQ (`modules/audio_coding/neteq`,
 //! `delay_manager.cc` and `histogram.cc`), the buckets are finer than its 20 ms.
+//!
+//! A histogram of that length remembers one long stall for minutes. So the
+//! target is at most the greatest delay of the last 10 s, where these had packets
+//! enough to show the quantile: a delay that all of them kept below is not what
+//! the share asked for needs.
 
 use std::time::Duration;
 
@@ -36,6 +41,10 @@ const FORGET: f64 = 0.9993;
 /// When weights have grown by this, all are scaled back.
 const RESCALE: f64 = 1e9;
 const WINDOW_SECONDS: u64 = 20;
+/// How far back the greatest delay is looked for.
+const RECENT_SECONDS: u64 = 10;
+/// So many packets beyond the quantile are to be expected there, for it to tell.
+const ENOUGH: f64 = 5.0;
 /// A packet this far from the base belongs to another timeline.
 const JUMP: Nanos = 5_000_000_000;
 
@@ -51,9 +60,27 @@ pub(crate) struct DelayEstimate {
     weight: f64,
     packets: f64,
     target: Nanos,
-    /// The least delay in each of the last seconds, with the second.
-    least: [(u64, Nanos); WINDOW_SECONDS as usize],
+    /// What came in each of the last seconds.
+    seconds: [Second; WINDOW_SECONDS as usize],
     base: Option<Nanos>,
+}
+
+/// The delays of one second's packets.
+#[derive(Clone, Copy)]
+struct Second {
+    at: u64,
+    least: Nanos,
+    greatest: Nanos,
+    packets: u32,
+}
+
+impl Second {
+    const NONE: Self = Self { at: 0, least: Nanos::MAX, greatest: Nanos::MIN, packets: 0 };
+
+    /// Whether it is one of the `window` seconds up to `now`.
+    const fn is_of(&self, window: u64, now: u64) -> bool {
+        self.packets > 0 && now.saturating_sub(self.at) < window
+    }
 }
 
 impl DelayEstimate {
@@ -66,7 +93,7 @@ impl DelayEstimate {
             weight: 1.0,
             packets: 0.0,
             target: 0,
-            least: [(0, Nanos::MAX); WINDOW_SECONDS as usize],
+            seconds: [Second::NONE; WINDOW_SECONDS as usize],
             base: None,
         }
     }
@@ -80,7 +107,7 @@ impl DelayEstimate {
         self.counts.fill(0.0);
         self.top = 0;
         (self.total, self.weight, self.packets, self.target) = (0.0, 1.0, 0.0, 0);
-        self.least = [(0, Nanos::MAX); WINDOW_SECONDS as usize];
+        self.seconds = [Second::NONE; WINDOW_SECONDS as usize];
         self.base = None;
     }
 
@@ -92,19 +119,28 @@ impl DelayEstimate {
         }
         let second = arrival.nanos() / 1_000_000_000;
         #[allow(clippy::cast_possible_truncation)] // below 20
-        let place = &mut self.least[(second % WINDOW_SECONDS) as usize];
-        *place = (second, if place.0 == second { place.1.min(delay) } else { delay });
-        let recent = self.least.iter().filter(|(at, _)| second.saturating_sub(*at) < WINDOW_SECONDS);
-        let base = recent.map(|(_, least)| *least).min().unwrap_or(delay);
+        let place = &mut self.seconds[(second % WINDOW_SECONDS) as usize];
+        if place.at != second {
+            *place = Second { at: second, ..Second::NONE };
+        }
+        place.least = place.least.min(delay);
+        place.greatest = place.greatest.max(delay);
+        place.packets += 1;
+        let known = self.seconds.iter().filter(|known| known.is_of(WINDOW_SECONDS, second));
+        let base = known.map(|known| known.least).min().unwrap_or(delay);
         self.base = Some(base);
         self.count(delay - base);
+        let recent = self.seconds.iter().filter(|known| known.is_of(RECENT_SECONDS, second));
+        let (packets, greatest) = recent.fold((0, Nanos::MIN), |(packets, greatest), known| {
+            (packets + known.packets, greatest.max(known.greatest))
+        });
+        if f64::from(packets) * (1.0 - self.range.quantile) >= ENOUGH {
+            self.target = self.target.min(bucket(greatest - base) * BUCKET);
+        }
     }
 
     fn count(&mut self, excess: Nanos) {
-        // A bucket holds what is at most its target, so that the target covers
-        // it. What is all but as quick as the quickest is not worth waiting for.
-        let rounded = if excess <= NEGLIGIBLE { 0 } else { (excess + BUCKET - 1) / BUCKET };
-        let bucket = usize::try_from(rounded).unwrap_or(0).min(BUCKETS - 1);
+        let bucket = usize::try_from(bucket(excess)).unwrap_or(0).min(BUCKETS - 1);
         self.counts[bucket] += self.weight;
         self.top = self.top.max(bucket);
         self.total += self.weight;
@@ -149,6 +185,13 @@ impl DelayEstimate {
         let at = media.saturating_add(self.base()).saturating_add(self.target());
         Timestamp::from_nanos(u64::try_from(at).unwrap_or(0))
     }
+}
+
+/// The number of the bucket for what is `excess` above the base. A bucket holds
+/// what is at most its target, so that the target covers it; what is all but as
+/// quick as the quickest is not worth waiting for.
+const fn bucket(excess: Nanos) -> Nanos {
+    if excess <= NEGLIGIBLE { 0 } else { (excess + BUCKET - 1) / BUCKET }
 }
 
 /// An instant, signed.
@@ -214,6 +257,22 @@ mod tests {
         feed(&mut estimate, 6_000..16_000, |n| (n - 6_000) * 2_000);
         assert!(estimate.target() <= 2 * MS + BUCKET, "{}", estimate.target());
         assert!(estimate.base() > 7_017 * MS);
+    }
+
+    #[test]
+    fn one_long_stall_is_forgotten_after_ten_seconds() {
+        let mut estimate = estimate(0.97);
+        let mut rng = Rng::with_seed(5);
+        let mut calm = |_| rng.i64(0..10 * MS);
+        feed(&mut estimate, 0..250, &mut calm);
+        // Half a second in which nothing came, and then all of it; twice.
+        for start in [250, 300] {
+            feed(&mut estimate, start..start + 25, |n| (start + 25 - n) * 20 * MS);
+            feed(&mut estimate, start + 25..start + 50, &mut calm);
+        }
+        assert!(estimate.target() > 300 * MS, "{}", estimate.target());
+        feed(&mut estimate, 350..350 + 550, &mut calm);
+        assert!(estimate.target() <= 10 * MS, "{}", estimate.target());
     }
 
     #[test]

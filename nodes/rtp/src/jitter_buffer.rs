@@ -19,11 +19,13 @@
 //! Method: a packet's delay is its arrival less its media time. Its turn comes
 //! at its media time, plus the least delay of the last 20 s, plus the `quantile`
 //! of delays above that, from a histogram that forgets as libwebrtc's NetEQ does
-//! (`delay_manager.cc`). Sequence numbers and restarts follow RFC 3550 appendix
+//! (`delay_manager.cc`), but is at most the greatest of the last 10 s, so that one
+//! stall is not waited for long after it. Sequence numbers and restarts follow RFC 3550 appendix
 //! A.1. When the delay must grow, sound is held up by one concealed frame at a
 //! time (by less than half a frame, it just goes out so much later); when it may
 //! fall by a frame, one is left out, in silence if there is some within 2 s, and
-//! never two within 500 ms; frames left out count as overflow. After three late
+//! then one every 500 ms for as long as it may (every 100 ms while it is too long
+//! by 100 ms or more, as after a stall); frames left out count as overflow. After three late
 //! packets in a row the clock is set back to the fourth. After a second without
 //! packets nothing goes out until they return; `pts` then has moved on as time
 //! did. Key frames are asked for at most every 300 ms; pictures that cannot be
