@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use sidetone::registry::{declared, same};
 use sidetone::{
-    AudioFormat, Clock, Codec, Context, Fault, Flags, Frame, MediaType, Node, NodeSpec, ParamSpec, Params,
-    Placement, PortSpec, Registry, Timestamp,
+    AudioFormat, Clock, Codec, Context, Fault, Finish, Flags, Frame, MediaType, Node, NodeSpec, ParamSpec,
+    Params, Placement, PortSpec, Registry, Timestamp,
 };
 
 use crate::machine::{pin, thread_cpu};
@@ -283,6 +283,7 @@ impl Node for Meter {
     }
 }
 
+// Not when it finishes: a graph that falls behind is cut off before it has.
 impl Drop for Meter {
     fn drop(&mut self) {
         found().delays.append(&mut self.delays);
@@ -451,11 +452,12 @@ impl Node for SamplesSink {
         }
         Ok(())
     }
-}
 
-impl Drop for SamplesSink {
-    fn drop(&mut self) {
+    fn finish(&mut self, _: &mut Context<'_>) -> Result<Finish, Fault> {
         // As many delays as sinks: what each of them counted.
-        found().delays.push(self.taken);
+        let mut found = found();
+        found.delays.push(self.taken);
+        found.sink.1 = Some(Mark::now());
+        Ok(Finish::Done)
     }
 }
