@@ -65,6 +65,11 @@ pub(crate) fn threads() -> f64 {
     status(std::process::id(), "Threads").unwrap_or(0.0)
 }
 
+/// How many threads wanted a processor, on average over the last minute.
+pub(crate) fn load() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+}
+
 /// What the figures were taken on: one line a fact, none that tells whose
 /// machine it is.
 pub(crate) fn description() -> Vec<(String, String)> {

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 
 fn run_all(run: &Run) -> Result<(), String> {
     let (readings, complaints) = run.run()?;
-    complaints.iter().for_each(|complaint| eprintln!("not measured: {complaint}"));
+    complaints.iter().for_each(|complaint| eprintln!("note: {complaint}"));
     if !run.counts() {
         println!("{}", Results::new(&readings).page(None, &complaints));
         return Ok(());

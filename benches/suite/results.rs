@@ -105,7 +105,7 @@ impl Results {
             page += &self.section(row, peers);
         }
         if !notes.is_empty() {
-            page += "\n## What could not be measured\n\n";
+            page += "\n## What went wrong\n\n";
             for note in notes {
                 let _ = writeln!(page, "- {note}");
             }

@@ -48,7 +48,7 @@ impl Run {
             let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
             return Err(format!("there is no row \"{name}\"; there are {}", names.join(", ")));
         }
-        let mut complaints = Vec::new();
+        let mut complaints: Vec<String> = busy().into_iter().collect();
         let peers =
             if self.alone { Vec::new() } else { built(Peers::read()?.all, &self.rows, &mut complaints) };
         let wanted =
@@ -98,6 +98,15 @@ impl Run {
         }
         turns
     }
+}
+
+/// A word about a machine that has other work to do.
+fn busy() -> Option<String> {
+    let load = crate::machine::load()?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    (load > cores / 4.0).then(|| {
+        format!("the machine had other work when the run began (load average {load}): figures may be off")
+    })
 }
 
 /// The peers of `rows` whose programs could be built.
