@@ -281,12 +281,24 @@ impl Node for Meter {
         }
         Ok(())
     }
+
+    fn finish(&mut self, _: &mut Context<'_>) -> Result<Finish, Fault> {
+        self.hand_in();
+        Ok(Finish::Done)
+    }
 }
 
-// Not when it finishes: a graph that falls behind is cut off before it has.
+impl Meter {
+    /// Leaves behind what it has noted.
+    fn hand_in(&mut self) {
+        found().delays.append(&mut self.delays);
+    }
+}
+
+// A graph that falls behind is cut off before its sinks have finished.
 impl Drop for Meter {
     fn drop(&mut self) {
-        found().delays.append(&mut self.delays);
+        self.hand_in();
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Peers {
 #[derive(Deserialize)]
 struct Framework {
     name: String,
+    /// What prints it; nothing where there is none.
+    #[serde(default)]
     version: Vec<String>,
 }
 

@@ -114,12 +114,12 @@ pub(crate) const CHARTS: &[Chart] = &[
 /// colour-blind tell apart).
 const COLOURS: &[(&str, RGBColor)] = &[
     ("sidetone", RGBColor(213, 94, 0)),
-    ("sidetone watched", RGBColor(230, 159, 0)),
     ("gstreamer", RGBColor(0, 114, 178)),
     ("gstreamer_lowest", RGBColor(86, 180, 233)),
     ("ffmpeg", RGBColor(0, 158, 115)),
     ("ffmpeg_anull", RGBColor(110, 200, 160)),
     ("futuresdr", RGBColor(204, 121, 167)),
+    ("futuresdr_flow", RGBColor(150, 80, 120)),
     ("futuresdr_stream", RGBColor(204, 121, 167)),
     ("futuresdr_message", RGBColor(150, 80, 120)),
     ("ring", RGBColor(0, 0, 0)),

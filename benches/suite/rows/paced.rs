@@ -29,6 +29,9 @@ fn measure(case: &str, quick: bool) -> Result<Readings, String> {
     let taken = window.taken()?;
 
     let mut late = take_found().delays;
+    if late.is_empty() {
+        return Err("no frame reached its sink".to_owned());
+    }
     late.sort_unstable();
     let ms = |share: f64| quantile(&late, share) as f64 / 1e6;
     let due = f64::from(streams) * taken.wall.as_secs_f64() * 50.0;
