@@ -32,6 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             handle.set("beauty", "smooth", 0.0.into());
         }
         Update::Progress(_) => {}
+        // Nobody edits this run; see `Handle::edit`.
+        Update::Edited { .. } => {}
     });
 
     for path in &report.paths {

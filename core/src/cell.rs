@@ -213,7 +213,7 @@ impl Cell {
 
     /// Frames (and ends) that wait at its inputs.
     pub(crate) fn waiting(&self) -> usize {
-        self.wiring.inlets.iter().map(Inlet::len).sum()
+        self.wiring.inlets.iter().map(Inlet::offer).sum()
     }
 
     /// Whether `finish` is due: at once for a source that is told to stop, else
@@ -238,11 +238,11 @@ impl Cell {
     /// `start` is the time now. What it leaves in `out` is to be entered in the
     /// ledger with [`Cell::enter`].
     pub(crate) fn call(&mut self, start: Timestamp, out: &mut Outbox) {
-        self.note_ends();
+        self.note_ends(out);
         if let Some(duties) = self.duties.as_mut().filter(|_| self.state == State::Running) {
             duties.prune(start, &mut self.wiring, out);
         }
-        self.wiring.inlets.iter_mut().for_each(|inlet| inlet.offered = inlet.len());
+        self.wiring.inlets.iter_mut().for_each(|inlet| inlet.offered = inlet.offer());
         self.wiring.taken = 0;
         match self.state {
             State::Running => {
@@ -251,7 +251,7 @@ impl Cell {
                 if let Err(fault) = self.call_node(start, out) {
                     self.fail(fault, out);
                 }
-                self.note_ends();
+                self.note_ends(out);
                 if due {
                     self.stalled = if self.wiring.taken == 0 { self.waiting() } else { 0 };
                 }
@@ -326,9 +326,9 @@ impl Cell {
     }
 
     /// Takes the ends that stand at the head of links.
-    fn note_ends(&mut self) {
+    fn note_ends(&mut self, out: &mut Outbox) {
         let mut gone = false;
-        for inlet in &mut self.wiring.inlets {
+        for inlet in self.wiring.inlets.iter_mut().filter(|inlet| inlet.after.is_none()) {
             if matches!(inlet.peek(), Some(Item::End)) {
                 inlet.pop();
                 inlet.ended = true;
@@ -336,7 +336,7 @@ impl Cell {
             gone |= inlet.leaving && inlet.ended;
         }
         if gone {
-            self.wiring.inlets.retain(|inlet| !(inlet.leaving && inlet.ended));
+            self.wiring.part(&mut out.parted);
         }
     }
 
@@ -350,7 +350,7 @@ impl Cell {
         while let Some(frame) = self.take_next(start, out) {
             Context { now: start, wiring: &mut self.wiring, out }.push(0, frame);
         }
-        self.note_ends();
+        self.note_ends(out);
         if self.is_over() {
             self.end();
         }
@@ -361,7 +361,7 @@ impl Cell {
         while self.take_next(Timestamp::ZERO, out).is_some() {
             self.wiring.ledger.dropped[DropReason::Stopped as usize].add(1);
         }
-        self.note_ends();
+        self.note_ends(out);
     }
 
     /// Enters what the call from `start` to `end` put out and rendered in the

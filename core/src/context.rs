@@ -4,12 +4,15 @@ use crate::control::Control;
 use crate::event::{EventKind, Key};
 use crate::frame::{AudioFormat, Flags, Format, Frame, FramePool, Header, PACKET_ROOM, VideoFormat};
 use crate::ledger::{DropReason, NodeId, NodeLedger, Trail, TrailRecord};
-use crate::link::{Inlet, Item, LinkId, Outlet};
+use crate::link::{Inlet, Item, LinkId, Outlet, Shell};
 use crate::media_type::{Codec, Medium};
 use crate::pool::Pool;
 use crate::timestamp::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Over how much sound a live parameter is spread that would click otherwise.
+pub const RAMP: Duration = Duration::from_millis(10);
 
 /// The ends of a node's links, and what it has beside its state.
 pub(crate) struct Wiring {
@@ -34,6 +37,9 @@ pub(crate) struct Outbox {
     pub(crate) rendered: Vec<(Header, Medium)>,
     pub(crate) upstream: Vec<(LinkId, Control)>,
     pub(crate) events: Vec<EventKind>,
+    /// Ends of links that are done with.
+    #[allow(clippy::vec_box)] // the boxes are what they leave in
+    pub(crate) parted: Vec<Box<Shell>>,
 }
 
 impl Default for Outbox {
@@ -43,6 +49,7 @@ impl Default for Outbox {
             rendered: Vec::with_capacity(16),
             upstream: Vec::with_capacity(16),
             events: Vec::with_capacity(16),
+            parted: Vec::with_capacity(64),
         }
     }
 }
@@ -72,6 +79,19 @@ impl Wiring {
             sequence: 0,
             ended: false,
             taken: 0,
+        }
+    }
+
+    /// Parts with the receiving ends that have ended and are to go, and opens
+    /// those that were held for them. \[real-time\]
+    #[allow(clippy::vec_box)] // the boxes are what they leave in
+    pub(crate) fn part(&mut self, parted: &mut Vec<Box<Shell>>) {
+        while let Some(at) = self.inlets.iter().position(|inlet| inlet.leaving && inlet.ended) {
+            let inlet = self.inlets.remove(at);
+            for held in self.inlets.iter_mut().filter(|held| held.after == Some(inlet.link)) {
+                held.after = None;
+            }
+            parted.extend(Shell::of_inlet(inlet));
         }
     }
 }
@@ -104,18 +124,19 @@ impl Context<'_> {
     /// The links that feed input `port`, in a fixed order. Links come and go
     /// while the graph runs; a link's id stays its own.
     pub fn links(&self, port: usize) -> impl Iterator<Item = LinkId> + '_ {
-        self.wiring.inlets.iter().filter(move |inlet| inlet.port == port).map(|inlet| inlet.link)
+        let open = move |inlet: &&Inlet| inlet.port == port && inlet.after.is_none();
+        self.wiring.inlets.iter().filter(open).map(|inlet| inlet.stream)
     }
 
     /// Takes the next frame of one link.
     pub fn pop_link(&mut self, link: LinkId) -> Option<Frame> {
-        let index = self.wiring.inlets.iter().position(|inlet| inlet.link == link)?;
+        let index = self.wiring.inlets.iter().position(|inlet| inlet.is(link))?;
         self.pop_index(index)
     }
 
     /// Looks at the next frame of one link without taking it.
     pub fn peek_link(&mut self, link: LinkId) -> Option<&Frame> {
-        let inlet = self.wiring.inlets.iter_mut().find(|inlet| inlet.link == link && inlet.offered > 0)?;
+        let inlet = self.wiring.inlets.iter_mut().find(|inlet| inlet.is(link) && inlet.offered > 0)?;
         match inlet.peek() {
             Some(Item::Frame(frame)) => Some(frame),
             _ => None,
@@ -126,7 +147,7 @@ impl Context<'_> {
     /// count as one).
     #[must_use]
     pub fn waiting(&self, link: LinkId) -> usize {
-        self.wiring.inlets.iter().find(|inlet| inlet.link == link).map_or(0, |inlet| inlet.offered)
+        self.wiring.inlets.iter().find(|inlet| inlet.is(link)).map_or(0, |inlet| inlet.offered)
     }
 
     /// Whether every link that feeds input `port` has ended and is empty. True
@@ -139,7 +160,7 @@ impl Context<'_> {
     /// Whether one link has ended and is empty, or is gone.
     #[must_use]
     pub fn link_has_ended(&self, link: LinkId) -> bool {
-        self.wiring.inlets.iter().find(|inlet| inlet.link == link).is_none_or(|inlet| inlet.ended)
+        self.wiring.inlets.iter().find(|inlet| inlet.is(link)).is_none_or(|inlet| inlet.ended)
     }
 
     fn pop_index(&mut self, index: usize) -> Option<Frame> {

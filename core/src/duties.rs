@@ -82,7 +82,7 @@ impl Duties {
         if self.late.is_empty() && self.skipping.is_none() {
             return;
         }
-        for inlet in &mut wiring.inlets {
+        for inlet in wiring.inlets.iter_mut().filter(|inlet| inlet.after.is_none()) {
             let link = inlet.link;
             loop {
                 let is_newest = inlet.len() < 2;
@@ -158,6 +158,8 @@ mod tests {
         wiring.inlets.push(Inlet {
             port: 0,
             link: LinkId(7),
+            stream: LinkId(7),
+            after: None,
             receiver: Receiver::Local(times.map(frame).collect()),
             ended: false,
             is_loop: false,
@@ -165,6 +167,7 @@ mod tests {
             offered: 0,
             gap: false,
             source: None,
+            shell: None,
         });
         wiring
     }

@@ -6,14 +6,16 @@
 //! the supervisor drives all lanes in turn, in a fixed order, and moves time on
 //! when none has anything left to do, so that two runs take the same steps.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::clock::Clock;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::edit::Change;
 use crate::event::EventKind;
 use crate::graph::Graph;
 use crate::lane::{Lane, Message, Notice};
@@ -32,8 +34,22 @@ const NOTICES: usize = 16_384;
 const MOST_ROUNDS: usize = 10_000;
 /// How often the caller hears of progress, and stalls are looked for.
 const TICK: Duration = Duration::from_millis(250);
+/// How often an edit that waits for an effect to fade looks whether it has.
+const FADE_LOOK: Duration = Duration::from_millis(2);
 /// How long lanes may take to end after the graph has drained.
 const JOIN: Duration = Duration::from_secs(2);
+
+thread_local! {
+    static ON_LANE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread runs the turn of a lane just now whose nodes all keep the
+/// real-time rules. In virtual time, of which alone it tells, one thread runs
+/// all lanes and everything else. For allocators that count. \[any\]
+#[must_use]
+pub fn on_real_time_lane() -> bool {
+    ON_LANE.try_with(Cell::get).unwrap_or(false)
+}
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -69,6 +85,13 @@ pub enum Update<'a> {
         /// What.
         kind: &'a EventKind,
     },
+    /// An edit was made, or refused.
+    Edited {
+        /// Seconds since the start.
+        at: f64,
+        /// What it changed, or why it was refused; nothing has changed then.
+        outcome: &'a Result<Change, Diagnostics>,
+    },
     /// A quarter of a second has passed.
     Progress(&'a Progress),
 }
@@ -94,12 +117,42 @@ pub struct Handle {
     stop: Arc<AtomicBool>,
     sets: Sender<Set>,
     asks: Sender<Notice>,
+    edits: Sender<Request>,
 }
 
 pub(crate) struct Set {
     pub(crate) node: String,
     pub(crate) param: String,
     pub(crate) value: Value,
+}
+
+/// An edit that somebody asked for.
+struct Request {
+    graph: Box<Graph>,
+    answer: Sender<Result<Change, Diagnostics>>,
+}
+
+/// What becomes of an edit. \[control\]
+pub struct Pending(Receiver<Result<Change, Diagnostics>>);
+
+impl Pending {
+    /// Waits for the edit to be refused, or to be made. Not on the thread that
+    /// runs the engine, which would wait for itself. \[control\]
+    ///
+    /// # Errors
+    /// What kept the edit from being made; nothing has changed then.
+    pub fn wait(self) -> Result<Change, Diagnostics> {
+        self.0.recv().unwrap_or_else(|_| {
+            let over = Diagnostic::error("the run is over: nothing can be changed any more");
+            Err(Diagnostics::new(vec![over], Arc::default()))
+        })
+    }
+
+    /// What became of it, if that is known by now; told once. \[any\]
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<Change, Diagnostics>> {
+        self.0.try_recv().ok()
+    }
 }
 
 impl Handle {
@@ -120,6 +173,22 @@ impl Handle {
     pub fn watch(&self) -> Watch {
         Watch::new(self.asks.clone())
     }
+
+    /// Makes `graph` the running graph, in one step between two frames: nodes of
+    /// the same name and kind that differ in live parameters alone go on, with
+    /// these set; links between them that read the same lose nothing. What is new
+    /// is made first, off the lanes; if any of it cannot be made, nothing
+    /// changes. What goes drains. What becomes of the edit, `run` tells its
+    /// observer as well. \[control\]
+    ///
+    /// [`Graph::load`] makes the changed graph from an edited file, or from any
+    /// text.
+    pub fn edit(&self, graph: Graph) -> Pending {
+        let (answer, outcome) = crossbeam_channel::bounded(1);
+        // If the run is over, dropping the request tells whoever waits.
+        let _ = self.edits.send(Request { graph: Box::new(graph), answer });
+        Pending(outcome)
+    }
 }
 
 /// A graph ready to run: its nodes are made, its files open.
@@ -128,6 +197,7 @@ pub struct Engine {
     lanes: LaneDriver,
     notices: Receiver<Notice>,
     sets: Receiver<Set>,
+    edits: Receiver<Request>,
     handle: Handle,
     options: Options,
 }
@@ -142,6 +212,7 @@ impl Engine {
     pub fn new(graph: Graph, options: Options) -> Result<Self, Diagnostics> {
         let (sender, notices) = crossbeam_channel::bounded(NOTICES);
         let (set, sets) = crossbeam_channel::unbounded();
+        let (edit, edits) = crossbeam_channel::unbounded();
         let mut lanes = if options.clock.is_virtual() {
             LaneDriver::InTurn(Vec::new())
         } else {
@@ -150,8 +221,8 @@ impl Engine {
         let schedule = Schedule::compile(&graph, schedule::cores(&options.clock));
         let asks = sender.clone();
         let supervisor = Supervisor::new(graph, schedule, &options, sender, &mut lanes)?;
-        let handle = Handle { stop: Arc::default(), sets: set, asks };
-        Ok(Self { supervisor, lanes, notices, sets, handle, options })
+        let handle = Handle { stop: Arc::default(), sets: set, edits: edit, asks };
+        Ok(Self { supervisor, lanes, notices, sets, edits, handle, options })
     }
 
     /// For stopping and changing the run from elsewhere. \[any\]
@@ -211,7 +282,9 @@ impl Engine {
             let LaneDriver::InTurn(lanes) = &mut self.lanes else { return };
             let mut any = false;
             for lane in lanes.iter_mut() {
+                ON_LANE.set(lane.is_real_time());
                 any |= lane.turn();
+                ON_LANE.set(false);
             }
             lanes.retain(|lane| !lane.has_quit());
             any |= self.attend(observe);
@@ -235,7 +308,36 @@ impl Engine {
             any = true;
             self.supervisor.heed(notice, &mut self.lanes, observe);
         }
-        any | self.supervisor.restart_due(self.options.clock.now(), observe)
+        while !self.supervisor.is_fading()
+            && let Ok(Request { graph, answer }) = self.edits.try_recv()
+        {
+            any = true;
+            let outcome = self.supervisor.edit(*graph, &mut self.lanes);
+            observe(Update::Edited {
+                at: self.supervisor.seconds(self.options.clock.now()),
+                outcome: &outcome,
+            });
+            // Nobody need wait for it.
+            let _ = answer.send(outcome);
+        }
+        any | self.supervisor.tend(self.options.clock.now(), &mut self.lanes, observe)
+    }
+
+    /// Waits for something to attend to, or for the first of these instants.
+    fn wait(&self, now: Timestamp, until: [Option<Timestamp>; 2]) {
+        let fading = self.supervisor.is_fading();
+        // How far a fade has come is looked at, not told.
+        let look = fading.then(|| now + FADE_LOOK);
+        let instants = until.into_iter().chain([self.supervisor.next_timer(), look]).flatten();
+        let limit = instants.min().map_or(TICK, |at| at.since(now).min(TICK));
+        let mut select = crossbeam_channel::Select::new();
+        select.recv(&self.notices);
+        select.recv(&self.sets);
+        if !fading {
+            select.recv(&self.edits);
+        }
+        // Whatever is ready, `attend` finds.
+        let _ = select.ready_timeout(limit);
     }
 
     fn run_threads(&mut self, observe: &mut dyn FnMut(Update<'_>)) {
@@ -257,13 +359,7 @@ impl Engine {
                 observe(Update::Progress(&self.supervisor.progress(now)));
             }
             self.attend(observe);
-            let wait =
-                stop_at.filter(|_| !self.supervisor.is_stopping()).map_or(tick, |at| tick.min(at)).since(now);
-            match self.notices.recv_timeout(wait.min(TICK)) {
-                Ok(notice) => self.supervisor.heed(notice, &mut self.lanes, observe),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
+            self.wait(now, [stop_at.filter(|_| !self.supervisor.is_stopping()), Some(tick)]);
         }
         self.supervisor.post_all(|| Message::Quit);
         self.lanes.join(&self.options.clock, JOIN);

@@ -560,6 +560,12 @@ impl FramePool {
         }
     }
 
+    /// Whether no buffer is out. \[any\]
+    #[must_use]
+    pub fn is_home(&self) -> bool {
+        self.pool.as_ref().is_none_or(Pool::is_home)
+    }
+
     /// How often a buffer was asked for and none was free. \[any\]
     #[must_use]
     pub fn dry(&self) -> u64 {

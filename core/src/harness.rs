@@ -148,6 +148,7 @@ impl Harness {
             closing: false,
             untold: false,
             ledger: Arc::default(),
+            shell: None,
         });
     }
 
@@ -393,6 +394,8 @@ fn inlet(port: usize, link: usize) -> Inlet {
     Inlet {
         port,
         link: LinkId(u32::try_from(link).unwrap_or(u32::MAX)),
+        stream: LinkId(u32::try_from(link).unwrap_or(u32::MAX)),
+        after: None,
         receiver: Receiver::Local(VecDeque::with_capacity(1024)),
         ended: false,
         is_loop: false,
@@ -400,5 +403,6 @@ fn inlet(port: usize, link: usize) -> Inlet {
         offered: 0,
         gap: false,
         source: None,
+        shell: None,
     }
 }

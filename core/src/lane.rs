@@ -27,17 +27,16 @@ use crate::cell::{Cell, State};
 use crate::clock::Clock;
 use crate::context::{Outbox, Staged};
 use crate::control::{Control, Through};
-use crate::duties::Duties;
 use crate::event::{Event, EventKind, Key};
+pub(crate) use crate::lane_edit::{CELLS, Edit, Notice, Room, Tuning};
 use crate::ledger::{Counter, DropReason, NodeId};
-use crate::link::{self, Inlet, Item, LinkId, Outlet, Overflow};
+use crate::link::{self, Inlet, Item, Outlet, Overflow, Shell};
 use crate::node::Node;
 use crate::ready::Ready;
 use crate::timers::Timers;
 use crate::timestamp::{Timestamp, duration_nanos};
 use crate::trace::LaneTrace;
 use crate::waker::{LaneWaker, PLACES, Place};
-use crate::watch::Books;
 
 /// Rounds through a lane's nodes at one go, at most: a node that is always due
 /// must not keep virtual time from passing.
@@ -103,52 +102,6 @@ pub(crate) enum Message {
     Quit,
 }
 
-/// A change to one lane, applied whole between two calls.
-#[derive(Default)]
-pub(crate) struct Edit {
-    #[allow(clippy::vec_box)] // the lane moves cells about, which are large
-    pub(crate) add: Vec<Box<Cell>>,
-    pub(crate) outlets: Vec<(NodeId, Outlet)>,
-    pub(crate) inlets: Vec<(NodeId, Inlet)>,
-    pub(crate) remove: Vec<NodeId>,
-    /// Ends of links that go: a sending end at once, a receiving end when it has
-    /// ended and is empty.
-    pub(crate) unlink: Vec<(NodeId, LinkId)>,
-    /// Sending ends through which nothing more comes.
-    pub(crate) end: Vec<(NodeId, LinkId)>,
-    /// Nodes that are to end though the graph goes on.
-    pub(crate) stop: Vec<NodeId>,
-    /// Templates fewer that may link to a node.
-    pub(crate) unexpect: Vec<NodeId>,
-    /// What nodes do for budgets from now on; what they did before comes back.
-    pub(crate) duties: Vec<(NodeId, Option<Box<Duties>>)>,
-}
-
-impl Edit {
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.add.is_empty()
-            && self.outlets.is_empty()
-            && self.inlets.is_empty()
-            && self.remove.is_empty()
-            && self.unlink.is_empty()
-            && self.end.is_empty()
-            && self.stop.is_empty()
-            && self.unexpect.is_empty()
-            && self.duties.is_empty()
-    }
-}
-
-/// What a lane tells the supervisor.
-pub(crate) enum Notice {
-    Event(Event),
-    /// What a change left over, to be dropped off the lane.
-    Left(Box<dyn Send>),
-    /// A cell that was removed.
-    Gone(Box<Cell>),
-    /// From elsewhere: somebody would read the ledgers.
-    Asked(Sender<Books>),
-}
-
 /// What a lane has done, for its watcher.
 pub(crate) struct LaneLedger {
     /// The node being called, plus one; 0 between calls.
@@ -200,14 +153,15 @@ impl Lane {
             busy: Counter::default(),
             lost_notices: Counter::default(),
         };
+        let Room { cells, order, next_at, blocked, timers, ready } = Room::new(CELLS);
         Self {
-            cells: Vec::new(),
-            order: Vec::new(),
-            ready: Ready::default(),
+            cells,
+            order,
+            ready,
             first_at: vec![NONE; PLACES],
-            next_at: Vec::new(),
-            timers: Timers::default(),
-            blocked: Vec::new(),
+            next_at,
+            timers,
+            blocked,
             untimed: Vec::with_capacity(UNTIMED),
             out: Outbox::default(),
             now: clock.now(),
@@ -301,6 +255,11 @@ impl Lane {
             any = true;
         }
         any
+    }
+
+    /// Whether it has nodes, and all of them keep the real-time rules.
+    pub(crate) fn is_real_time(&self) -> bool {
+        !self.order.is_empty() && self.cells.iter().flatten().all(|cell| cell.spec.real_time)
     }
 
     /// Whether it was told to quit.
@@ -426,7 +385,7 @@ impl Lane {
             full = full.or(waits.then_some(outlet.link));
         }
         if closed {
-            cell.wiring.outlets.retain(|outlet| !(outlet.closing && outlet.spill.is_empty()));
+            self.part_outlets(cell, |outlet| outlet.closing && outlet.spill.is_empty());
         }
         if full.is_some() || cell.blocked {
             cell.wiring.ledger.note_blocked(full);
@@ -490,7 +449,12 @@ impl Lane {
         any
     }
 
+    /// Applies a change between two calls. What it needs it brings along, and
+    /// what it replaces goes back with it: nothing is allocated or freed here.
     fn apply(&mut self, mut edit: Box<Edit>) {
+        if let Some(room) = &mut edit.room {
+            self.move_into(room);
+        }
         for mut cell in edit.add.drain(..) {
             cell.stopping |= self.stopping;
             let free = self.cells.iter().position(Option::is_none);
@@ -506,6 +470,14 @@ impl Lane {
         }
         self.timers.reserve(self.cells.len());
         self.blocked.reserve(self.cells.len());
+        for (node, inlets, outlets) in &mut edit.ends {
+            if let Some(cell) = self.cell_mut(*node) {
+                inlets.append(&mut cell.wiring.inlets);
+                outlets.append(&mut cell.wiring.outlets);
+                std::mem::swap(inlets, &mut cell.wiring.inlets);
+                std::mem::swap(outlets, &mut cell.wiring.outlets);
+            }
+        }
         for (node, inlet) in edit.inlets.drain(..) {
             if let Some(cell) = self.cell_mut(node) {
                 cell.fed = true;
@@ -514,7 +486,10 @@ impl Lane {
         }
         for (node, mut outlet) in edit.outlets.drain(..) {
             if let link::Sender::Local { node: to, cell: place } = &mut outlet.sender {
-                let Some(found) = self.place_of(*to) else { continue };
+                let Some(found) = self.place_of(*to) else {
+                    self.hand_back(Shell::of_outlet(outlet));
+                    continue;
+                };
                 *place = found;
             }
             match self.cell_mut(node) {
@@ -527,6 +502,7 @@ impl Lane {
                 _ => {
                     deliver(&mut self.cells, &mut self.ready, &mut outlet, Item::End);
                     outlet.tell();
+                    self.hand_back(Shell::of_outlet(outlet));
                 }
             }
         }
@@ -544,19 +520,18 @@ impl Lane {
             }
         }
         for &(node, link) in &edit.unlink {
-            if let Some(cell) = self.cell_mut(node) {
-                let inlet = cell.wiring.inlets.iter_mut().find(|inlet| inlet.link == link);
-                inlet.into_iter().for_each(|inlet| inlet.leaving = true);
-                cell.wiring.inlets.retain(|inlet| !(inlet.leaving && inlet.ended));
-                cell.wiring.outlets.retain(|outlet| outlet.link != link);
-            }
+            let Some(at) = self.place_of(node) else { continue };
+            let Some(cell) = self.cells[at].as_deref_mut() else { continue };
+            let inlet = cell.wiring.inlets.iter_mut().find(|inlet| inlet.link == link);
+            inlet.into_iter().for_each(|inlet| inlet.leaving = true);
+            cell.wiring.part(&mut self.out.parted);
         }
         for &(node, link) in &edit.end {
             let Some(place) = self.place_of(node) else { continue };
             let Some(mut cell) = self.cells[place].take() else { continue };
-            for outlet in
-                cell.wiring.outlets.iter_mut().filter(|outlet| outlet.link == link && !outlet.closing)
-            {
+            let ended = cell.state == State::Ended;
+            let is_open = |outlet: &&mut Outlet| outlet.link == link && !outlet.closing && !ended;
+            for outlet in cell.wiring.outlets.iter_mut().filter(is_open) {
                 deliver(&mut self.cells, &mut self.ready, outlet, Item::End);
                 outlet.tell();
                 outlet.closing = true;
@@ -564,17 +539,43 @@ impl Lane {
             self.cells[place] = Some(cell);
         }
         for &node in &edit.stop {
-            self.cell_mut(node).into_iter().for_each(|cell| cell.stopping = true);
+            let Some(place) = self.place_of(node) else { continue };
+            let Some(mut cell) = self.cells[place].take() else { continue };
+            cell.stopping = true;
+            // Nobody will make it anew.
+            if cell.state == State::AwaitingNode {
+                cell.end();
+                self.hand_out(&mut cell);
+            }
+            self.cells[place] = Some(cell);
+        }
+        for tuning in &edit.tune {
+            if let Some(cell) = self.cell_mut(tuning.node) {
+                cell.rank = tuning.rank;
+                cell.fed = tuning.fed;
+                cell.expected = tuning.expected;
+                cell.on_fault = tuning.on_fault;
+            }
         }
         for &node in &edit.remove {
             let Some(place) = self.place_of(node) else { continue };
             self.order.retain(|&other| other != place);
-            for cell in self.cells.iter_mut().flatten() {
-                cell.wiring.outlets.retain(
-                    |outlet| !matches!(outlet.sender, link::Sender::Local { cell, .. } if cell == place),
-                );
+            for at in 0..self.cells.len() {
+                let Some(mut cell) = self.cells[at].take() else { continue };
+                let leads_there = |outlet: &Outlet| matches!(outlet.sender, link::Sender::Local { cell, .. } if cell == place);
+                self.part_outlets(&mut cell, leads_there);
+                self.cells[at] = Some(cell);
             }
-            if let Some(cell) = self.cells[place].take() {
+            if let Some(mut cell) = self.cells[place].take() {
+                // One that is cut off: what it feeds is to hear of its end.
+                if cell.state != State::Ended {
+                    cell.end();
+                    self.hand_out(&mut cell);
+                    cell.wiring.outlets.iter_mut().for_each(|outlet| {
+                        outlet.must_wait();
+                        outlet.tell();
+                    });
+                }
                 self.forget_place(cell.id, place);
                 self.timers.set(place, None);
                 self.blocked.retain(|&other| other != place);
@@ -589,7 +590,43 @@ impl Lane {
         }
         // Whom the change gives something to do, each finds out for itself.
         self.ready.set_all(self.order.len());
-        self.notify(Notice::Left(edit));
+        self.hand_back_parted();
+        self.notify(Notice::Applied(edit));
+    }
+
+    /// Goes on with lists that have room for more cells, and leaves its own.
+    fn move_into(&mut self, room: &mut Room) {
+        room.cells.append(&mut self.cells);
+        room.order.append(&mut self.order);
+        room.next_at.append(&mut self.next_at);
+        room.blocked.append(&mut self.blocked);
+        room.timers.take_over(&mut self.timers);
+        std::mem::swap(&mut room.cells, &mut self.cells);
+        std::mem::swap(&mut room.order, &mut self.order);
+        std::mem::swap(&mut room.next_at, &mut self.next_at);
+        std::mem::swap(&mut room.blocked, &mut self.blocked);
+        std::mem::swap(&mut room.timers, &mut self.timers);
+        std::mem::swap(&mut room.ready, &mut self.ready);
+    }
+
+    /// Parts with the sending ends of a cell that `goes` names.
+    fn part_outlets(&mut self, cell: &mut Cell, goes: impl Fn(&Outlet) -> bool) {
+        while let Some(at) = cell.wiring.outlets.iter().position(&goes) {
+            let outlet = cell.wiring.outlets.remove(at);
+            self.hand_back(Shell::of_outlet(outlet));
+        }
+    }
+
+    fn hand_back(&self, shell: Option<Box<Shell>>) {
+        if let Some(shell) = shell {
+            self.notify(Notice::Parted(shell));
+        }
+    }
+
+    fn hand_back_parted(&mut self) {
+        while let Some(shell) = self.out.parted.pop() {
+            self.notify(Notice::Parted(shell));
+        }
     }
 
     /// Takes a cell out of the chain of those that have its place.
@@ -638,8 +675,9 @@ impl Lane {
         }
         cell.wiring.outlets.iter_mut().for_each(Outlet::tell);
         for (link, control) in out.upstream.drain(..) {
-            let inlet = cell.wiring.inlets.iter().position(|inlet| inlet.link == link);
-            if let Some(at) = inlet {
+            let inlets = &cell.wiring.inlets;
+            let own = inlets.iter().position(|inlet| inlet.link == link);
+            if let Some(at) = own.or_else(|| inlets.iter().position(|inlet| inlet.stream == link)) {
                 pass_upstream(&cell.wiring.inlets[at..=at], &control);
             }
         }
@@ -648,6 +686,7 @@ impl Lane {
             self.notify(Notice::Event(Event { at: self.now, node: cell.id, kind }));
         }
         self.out.events = events;
+        self.hand_back_parted();
     }
 
     fn notify(&self, notice: Notice) {

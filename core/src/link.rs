@@ -147,12 +147,20 @@ pub(crate) struct Outlet {
     /// Whether the receiver has yet to be woken for what was put in.
     pub(crate) untold: bool,
     pub(crate) ledger: std::sync::Arc<LinkLedger>,
+    /// In what it leaves its lane.
+    pub(crate) shell: Option<Box<Shell>>,
 }
 
 /// The receiving end.
 pub(crate) struct Inlet {
     pub(crate) port: usize,
     pub(crate) link: LinkId,
+    /// By what name its node knows it: its own, or that of the link that it went
+    /// on for.
+    pub(crate) stream: LinkId,
+    /// The link before it, until that has ended and is empty: it is held till
+    /// then, and its node does not see it.
+    pub(crate) after: Option<LinkId>,
     pub(crate) receiver: Receiver,
     pub(crate) ended: bool,
     /// Whether it closes a loop.
@@ -166,6 +174,36 @@ pub(crate) struct Inlet {
     pub(crate) gap: bool,
     /// Who feeds it; `None` in a harness.
     pub(crate) source: Option<Source>,
+    /// In what it leaves its lane.
+    pub(crate) shell: Option<Box<Shell>>,
+}
+
+/// What an end of a link leaves its lane in, made with it: so that no lane has to
+/// free a queue, nor to allocate to hand it on.
+#[derive(Default)]
+#[allow(clippy::large_enum_variant)] // it is empty for as long as the end is at work
+pub(crate) enum Shell {
+    #[default]
+    Empty,
+    Inlet(Inlet),
+    /// Kept to be dropped off the lane, and for nothing else.
+    Outlet(#[allow(dead_code)] Outlet),
+}
+
+impl Shell {
+    /// An end of a link, in the shell that was made for it. \[real-time\]
+    pub(crate) fn of_inlet(mut inlet: Inlet) -> Option<Box<Self>> {
+        let mut shell = inlet.shell.take()?;
+        *shell = Self::Inlet(inlet);
+        Some(shell)
+    }
+
+    /// An end of a link, in the shell that was made for it. \[real-time\]
+    pub(crate) fn of_outlet(mut outlet: Outlet) -> Option<Box<Self>> {
+        let mut shell = outlet.shell.take()?;
+        *shell = Self::Outlet(outlet);
+        Some(shell)
+    }
 }
 
 /// Who feeds a link: where messages go that travel upstream.
@@ -202,6 +240,11 @@ pub(crate) fn crossing(
 }
 
 impl Inlet {
+    /// Whether its node knows it as `stream`.
+    pub(crate) fn is(&self, stream: LinkId) -> bool {
+        self.stream == stream && self.after.is_none()
+    }
+
     /// Looks at the next item without taking it.
     pub(crate) fn peek(&mut self) -> Option<&Item> {
         match &mut self.receiver {
@@ -227,6 +270,11 @@ impl Inlet {
             }
             Receiver::Open { queue, head } => head.take().or_else(|| queue.pop()),
         }
+    }
+
+    /// Items that wait for the node; none while it is held.
+    pub(crate) fn offer(&self) -> usize {
+        if self.after.is_some() { 0 } else { self.len() }
     }
 
     /// Items that wait.
@@ -364,12 +412,15 @@ mod tests {
             closing: false,
             untold: false,
             ledger: Arc::default(),
+            shell: None,
         };
         (
             outlet,
             Inlet {
                 port: 0,
                 link,
+                stream: link,
+                after: None,
                 receiver,
                 ended: false,
                 is_loop: false,
@@ -377,6 +428,7 @@ mod tests {
                 offered: 0,
                 gap: false,
                 source: None,
+                shell: None,
             },
         )
     }

@@ -113,11 +113,15 @@ pub struct ParamSpec {
     /// For a path of a node that hands frames on: whether the node writes the
     /// file. That of a node without outputs is written in any case.
     pub writes: bool,
+    /// At which value a live number changes nothing, if there is one: a node that
+    /// is put into a running graph begins there, and one that is taken out is
+    /// turned there first, each over [`RAMP`](crate::context::RAMP).
+    pub neutral: Option<f64>,
 }
 
 impl ParamSpec {
     const fn new(name: &'static str, kind: ParamKind, default: ParamDefault, doc: &'static str) -> Self {
-        Self { name, kind, default, unit: "", doc, live: false, writes: false }
+        Self { name, kind, default, unit: "", doc, live: false, writes: false, neutral: None }
     }
 
     /// A truth value. \[any\]
@@ -185,6 +189,13 @@ impl ParamSpec {
     #[must_use]
     pub const fn writes(mut self) -> Self {
         self.writes = true;
+        self
+    }
+
+    /// The same, with the value at which it changes nothing. \[any\]
+    #[must_use]
+    pub const fn neutral(mut self, value: f64) -> Self {
+        self.neutral = Some(value);
         self
     }
 

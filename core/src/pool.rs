@@ -89,8 +89,15 @@ impl<T: Send + Sync + 'static> Pool<T> {
 
     /// Makes values ahead of need, up to `count` or the limit. \[control\]
     pub fn fill(&self, count: usize) {
-        let taken: Vec<_> = (0..count.min(self.limit())).map(|_| self.get()).collect();
-        drop(taken);
+        let store = &self.store;
+        while store.made.load(Ordering::Relaxed) < count.min(self.limit()) {
+            if store.made.fetch_add(1, Ordering::Relaxed) >= self.limit() {
+                store.made.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+            // Dropped at once, it is free.
+            drop(Pooled::made((store.make)(), Some(Arc::clone(store))));
+        }
     }
 
     /// The most values the pool keeps. \[any\]
@@ -114,6 +121,12 @@ impl<T: Send + Sync + 'static> Pool<T> {
             return Some(Pooled::own(slot));
         }
         (self.store.made.load(Ordering::Relaxed) < self.limit()).then(|| self.get())
+    }
+
+    /// Whether no value is out, so that dropping the pool frees them all here. \[any\]
+    #[must_use]
+    pub fn is_home(&self) -> bool {
+        self.store.free.len() >= self.store.made.load(Ordering::Relaxed)
     }
 
     /// A value whose contents are whatever its last user left. Allocates only

@@ -4,44 +4,44 @@
 
 mod account;
 mod budgets;
+mod edit;
+mod lane_driver;
+mod making;
+mod plan;
 pub(crate) mod retired;
 mod templates;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use crate::cell::{Cell, OnFault};
+use crate::cell::OnFault;
 use crate::clock::Clock;
-use crate::context::Wiring;
 use crate::control::{Control, Through};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::engine::{Options, Set, Update};
 use crate::event::{Event, EventKind, Figure, Key};
-use crate::fault::NodeError;
 use crate::frame::FramePool;
 use crate::graph::{Graph, GraphLane, GraphNode};
 use crate::histogram::Blocks;
-use crate::lane::{Edit, Lane, LaneLedger, Mailbox, Message, Notice};
-use crate::lane_thread::LaneSettings;
-use crate::ledger::{BLOCKS_PER_NODE, NodeId, NodeLedger, TrailRecord, trail_pool};
-use crate::link::{self, Inlet, LinkId, Outlet, Overflow, Receiver, Source, Waking};
-use crate::media_type::MediaType;
-use crate::node::{Node, Setup, Shared};
+use crate::lane::{CELLS, Edit, Lane, LaneLedger, Mailbox, Message, Notice};
+use crate::ledger::{NodeId, NodeLedger, TrailRecord, trail_pool};
+use crate::link::{LinkId, Overflow, Shell};
+use crate::node::{Node, Shared};
 use crate::param::Value;
 use crate::pool::Pool;
-use crate::pool_plan::PoolPlan;
 use crate::report::{Breach, FaultReport};
 use crate::schedule::Schedule;
 use crate::timestamp::Timestamp;
 use crate::trace::{LaneTrace, Tracer};
-use crate::waker::{NodeWaker, Place};
+use crate::waker::NodeWaker;
 
-use retired::{LinkAccount, NodeAccount, Retired};
+use edit::Fading;
+pub(crate) use lane_driver::LaneDriver;
+use making::build;
+use retired::{LinkAccount, Retired};
 
 /// Frames under way that the ledger follows at once, at most.
 const TRAILS: usize = 4_096;
@@ -49,48 +49,6 @@ const TRAILS: usize = 4_096;
 const HELD: usize = 64;
 /// A node that fails is made anew at most this often.
 const RESTART: Duration = Duration::from_secs(1);
-
-/// How lanes are driven.
-pub(crate) enum LaneDriver {
-    Threads(Vec<JoinHandle<()>>),
-    InTurn(Vec<Lane>),
-}
-
-impl LaneDriver {
-    /// Starts a lane; tells what the system did not grant to its thread.
-    fn add(&mut self, name: &str, settings: LaneSettings, lane: Lane) -> Result<Vec<String>, std::io::Error> {
-        let threads = match self {
-            Self::InTurn(lanes) => {
-                lanes.push(lane);
-                return Ok(Vec::new());
-            }
-            Self::Threads(threads) => threads,
-        };
-        threads.retain(|thread| !thread.is_finished());
-        let (tell, told) = crossbeam_channel::bounded(1);
-        threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            // Whoever asked may be gone; the lane then quits by itself.
-            let _ = tell.send(settings.apply());
-            lane.run(settings.spin);
-        })?);
-        Ok(told.recv().unwrap_or_default())
-    }
-
-    /// Waits for lanes to end. One that is stuck inside a node's call is left
-    /// behind after `limit`: there is no safe way to end it.
-    pub(crate) fn join(&mut self, clock: &Clock, limit: Duration) {
-        let Self::Threads(threads) = self else { return };
-        let until = clock.now() + limit;
-        while threads.iter().any(|thread| !thread.is_finished()) && clock.now() < until {
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
-        for thread in threads.drain(..).filter(JoinHandle::is_finished) {
-            // A lane catches its nodes' panics; were it to panic itself, the
-            // ledgers are still worth reporting.
-            let _ = thread.join();
-        }
-    }
-}
 
 struct LaneEntry {
     name: Arc<str>,
@@ -101,6 +59,8 @@ struct LaneEntry {
     since: Timestamp,
     /// Whether it was told to end.
     ending: bool,
+    /// Cells that it has room for.
+    room: usize,
 }
 
 struct NodeEntry {
@@ -109,8 +69,10 @@ struct NodeEntry {
     ledger: Arc<NodeLedger>,
     waker: NodeWaker,
     ended: bool,
-    /// Whether it is on its way out: it drains, and is then removed.
-    leaving: bool,
+    /// Since when it is on its way out: it drains, and is then removed.
+    leaving: Option<Timestamp>,
+    /// Whether its lane was told to remove it.
+    removed: bool,
     /// Builds in a row that failed.
     failed_builds: u32,
     /// Calls seen when the node was last looked at, and since when no more.
@@ -130,6 +92,8 @@ struct Next {
     link: u32,
     /// Which of the lanes that members share is the next one's.
     turn: usize,
+    /// The number of an edit whose coming back is waited for.
+    edit: u32,
 }
 
 /// Changes under way to lanes, by lane.
@@ -142,20 +106,39 @@ impl Edits {
     }
 }
 
-/// The parts made for one member of a group.
+/// A link, and whether it is on its way out.
+struct LinkEntry {
+    from: (NodeId, Through),
+    to: (NodeId, usize),
+    is_loop: bool,
+    /// By what name its receiver knows it.
+    stream: LinkId,
+    leaving: bool,
+    account: LinkAccount,
+}
+
+/// A member of a group of ports, while it is there.
+struct Member {
+    hub: NodeId,
+    group: &'static str,
+    key: Key,
+    name: Arc<str>,
+}
+
+/// The parts made for one member by one template.
 struct Instance {
     template: usize,
+    /// The template's name.
+    name: Arc<str>,
     hub: NodeId,
     key: Key,
     nodes: Vec<NodeId>,
-    /// Links to nodes around it: the receiving node and its input.
-    leaving: Vec<(NodeId, usize, LinkId)>,
-    /// Links from the member and from nodes around it: the sending node.
-    entering: Vec<(NodeId, LinkId)>,
     /// Whether the member is gone, and what was made for it drains.
     gone: bool,
-    /// Its lanes of its own.
+    /// The lanes of its nodes.
     lanes: Vec<usize>,
+    /// Whose turn it was on the lanes that members share.
+    turn: usize,
 }
 
 /// A link to be made: sender, receiver, and how.
@@ -165,6 +148,8 @@ struct Wanted {
     capacity: usize,
     overflow: Overflow,
     is_loop: bool,
+    /// The link that it goes on for, and whether it takes its name over.
+    after: Option<(LinkId, bool)>,
 }
 
 pub(crate) struct Supervisor {
@@ -179,7 +164,7 @@ pub(crate) struct Supervisor {
     trace: Option<Tracer>,
     lanes: BTreeMap<usize, LaneEntry>,
     nodes: BTreeMap<NodeId, NodeEntry>,
-    links: BTreeMap<LinkId, LinkAccount>,
+    links: BTreeMap<LinkId, LinkEntry>,
     /// Which node each of the graph's own is.
     ids: Vec<NodeId>,
     /// Which lane each of the schedule's is.
@@ -188,7 +173,17 @@ pub(crate) struct Supervisor {
     /// that are not used again.
     next: Next,
     retired: Retired,
+    members: Vec<Member>,
     instances: Vec<Instance>,
+    /// An edit under way, and what came meanwhile and waits for it.
+    fading: Option<Fading>,
+    deferred: VecDeque<Event>,
+    /// Nodes that were cut off, of which the caller is yet to be told.
+    cut: Vec<Arc<str>>,
+    /// Buffers of nodes that are gone, until the last frame in them is back.
+    stray: Vec<FramePool>,
+    /// How long what leaves may take to drain.
+    drain: Duration,
     faults: Vec<FaultReport>,
     breaches: Vec<Breach>,
     /// What nodes measured: the last of each node and name.
@@ -283,7 +278,13 @@ impl Supervisor {
             ids: Vec::new(),
             lane_ids: (0..schedule.lanes.len()).collect(),
             retired: Retired::default(),
+            members: Vec::new(),
             instances: Vec::new(),
+            fading: None,
+            deferred: VecDeque::new(),
+            cut: Vec::new(),
+            stray: Vec::new(),
+            drain: options.drain,
             faults: Vec::new(),
             breaches: Vec::new(),
             figures: BTreeMap::new(),
@@ -319,6 +320,7 @@ impl Supervisor {
                 capacity: plan.capacity,
                 overflow: link.overflow,
                 is_loop: link.is_loop,
+                after: None,
             };
             supervisor.link(&wanted, &mut edits);
         }
@@ -392,8 +394,12 @@ impl Supervisor {
         self.stopped.map(|at| at + drain)
     }
 
+    /// When something is to be done here, if not before.
     pub(crate) fn next_timer(&self) -> Option<Timestamp> {
-        self.restarts.front().map(|(at, _)| *at)
+        let restart = self.restarts.front().map(|(at, _)| *at);
+        let draining = self.nodes.values().filter(|entry| !entry.ended).filter_map(|entry| entry.leaving);
+        let cut = draining.min().map(|since| since + self.drain);
+        [restart, cut, self.fading.as_ref().map(Fading::until)].into_iter().flatten().min()
     }
 
     pub(crate) fn post_all(&self, message: impl Fn() -> Message) {
@@ -404,7 +410,8 @@ impl Supervisor {
 
     /// Gives a live parameter a new value.
     pub(crate) fn set(&mut self, set: &Set, observe: &mut dyn FnMut(Update<'_>)) {
-        let found = self.nodes.iter().find(|(_, entry)| !entry.leaving && *entry.node.name == *set.node);
+        let found =
+            self.nodes.iter().find(|(_, entry)| entry.leaving.is_none() && *entry.node.name == *set.node);
         let checked =
             found.ok_or_else(|| format!("there is no node {}", set.node)).and_then(|(id, entry)| {
                 let spec = entry.node.spec;
@@ -446,6 +453,12 @@ impl Supervisor {
         match notice {
             Notice::Event(event) => self.heed_event(&event, drivers, observe),
             Notice::Left(left) => drop(left),
+            Notice::Applied(edit) => self.applied(&edit),
+            Notice::Parted(shell) => {
+                if let Shell::Inlet(inlet) = &*shell {
+                    self.retire_link(inlet.link);
+                }
+            }
             Notice::Gone(cell) => self.retire(cell),
             // Who asked may have tired of waiting.
             Notice::Asked(answer) => drop(answer.try_send(self.books())),
@@ -457,8 +470,23 @@ impl Supervisor {
         let name = Arc::clone(&entry.node.name);
         let at = self.seconds(event.at);
         observe(Update::Event { at, node: &name, kind: &event.kind });
+        let comes_or_goes = matches!(event.kind, EventKind::Appeared { .. } | EventKind::Vanished { .. });
+        if comes_or_goes && self.fading.is_some() {
+            self.deferred.push_back(event.clone());
+            return;
+        }
+        self.act_on(event, drivers, observe);
+    }
+
+    /// Does what an event asks for, of which the caller was told.
+    fn act_on(&mut self, event: &Event, drivers: &mut LaneDriver, observe: &mut dyn FnMut(Update<'_>)) {
+        let Some(entry) = self.nodes.get(&event.node) else { return };
+        let name = Arc::clone(&entry.node.name);
+        let at = self.seconds(event.at);
         match &event.kind {
             EventKind::Appeared { group, key, name: member } if !self.closed => {
+                let there = Member { hub: event.node, group, key: *key, name: Arc::clone(member) };
+                self.members.push(there);
                 for why in self.appear(event.node, group, *key, member, drivers) {
                     observe(Update::Event { at, node: &name, kind: &EventKind::Notice(why.into()) });
                 }
@@ -506,7 +534,7 @@ impl Supervisor {
     }
 
     /// Makes anew the nodes that failed long enough ago.
-    pub(crate) fn restart_due(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) -> bool {
+    fn restart_due(&mut self, now: Timestamp, observe: &mut dyn FnMut(Update<'_>)) -> bool {
         let mut any = false;
         while let Some((_, id)) = self.restarts.front().copied().filter(|(at, _)| *at <= now && !self.closed)
         {
@@ -531,166 +559,7 @@ impl Supervisor {
         any
     }
 
-    fn post_edits(&self, edits: Edits) {
-        for (lane, edit) in edits.0 {
-            if let Some(lane) = self.lanes.get(&lane).filter(|_| !edit.is_empty()) {
-                post(&lane.mailbox, Message::Edit(Box::new(edit)));
-            }
-        }
-    }
-
-    /// The edit of the lane that a node runs on.
-    fn edit_of<'a>(&self, node: NodeId, edits: &'a mut Edits) -> &'a mut Edit {
-        edits.to(self.nodes.get(&node).map_or(usize::MAX, |entry| entry.lane))
-    }
-
-    fn cell(
-        &mut self,
-        node: GraphNode,
-        pools: &[PoolPlan],
-        lane: usize,
-        made: Box<dyn Node>,
-        waker: NodeWaker,
-        rank: u64,
-    ) -> Box<Cell> {
-        let (id, ledger) = if let Some(before) = self.retired.take_node(&node.name, node.spec) {
-            (before.id, before.ledger)
-        } else {
-            self.next.node += 1;
-            (NodeId(self.next.node - 1), Arc::new(NodeLedger::sharing(&self.blocks)))
-        };
-        self.blocks.reserve(BLOCKS_PER_NODE);
-        let pools = pools.iter().map(|plan| FramePool::planned(*plan, &ledger)).collect();
-        if let Some(tracer) = &self.trace {
-            tracer.node(id, &node.name, node.spec.kind);
-        }
-        let wiring = Wiring::new(id, pools, Arc::clone(&self.trails), Arc::clone(&ledger));
-        let mut cell = Cell::new(id, node.spec, made, wiring, waker.clone(), node.on_fault);
-        cell.rank = rank;
-        let entry = NodeEntry {
-            node,
-            lane,
-            ledger,
-            waker,
-            ended: false,
-            leaving: false,
-            failed_builds: 0,
-            still: (0, self.clock.now()),
-            stalled: false,
-            dutiful: false,
-            level: None,
-        };
-        self.nodes.insert(id, entry);
-        Box::new(cell)
-    }
-
-    /// What wakes a node that is about to be made, under the number that it will
-    /// have.
-    fn waker_for(&self, node: &GraphNode, lane: usize) -> NodeWaker {
-        let id = self.retired.number_of(&node.name, node.spec).unwrap_or(NodeId(self.next.node));
-        NodeWaker::new(crate::sync::Arc::clone(self.lanes[&lane].mailbox.waker()), id)
-    }
-
-    /// Makes both ends of a link and enters them in the edits of their lanes.
-    fn link(&mut self, wanted: &Wanted, edits: &mut Edits) -> LinkId {
-        let link = LinkId(self.next.link);
-        self.next.link += 1;
-        let (from, through) = wanted.from;
-        let (to, port) = wanted.to;
-        let (sending, receiving) = (&self.nodes[&from], &self.nodes[&to]);
-        let from_name = format!("{}.{}", sending.node.name, sending.node.spec.outputs[through.port].name);
-        let to_name = format!("{}.{}", receiving.node.name, receiving.node.spec.inputs[port].name);
-        let ledger = self.retired.take_link(&from_name, &to_name).unwrap_or_default();
-        let account = LinkAccount {
-            from: from_name,
-            to: to_name,
-            taker: to,
-            capacity: wanted.capacity,
-            overflow: wanted.overflow,
-            ledger: Arc::clone(&ledger),
-        };
-        self.links.insert(link, account);
-        let (sender, receiver) = if sending.lane == receiving.lane {
-            let queue = VecDeque::with_capacity(wanted.capacity + 1);
-            (link::Sender::Local { node: to, cell: 0 }, Receiver::Local(queue))
-        } else {
-            let waking = |lane: usize, node: NodeId| Waking {
-                lane: crate::sync::Arc::clone(self.lanes[&lane].mailbox.waker()),
-                place: Place::of(node),
-            };
-            let (sender, receiver) = (waking(sending.lane, from), waking(receiving.lane, to));
-            link::crossing(wanted.capacity, wanted.overflow, sender, receiver)
-        };
-        let outlet = Outlet {
-            port: through.port,
-            key: through.key,
-            link,
-            sender,
-            capacity: wanted.capacity,
-            overflow: wanted.overflow,
-            spill: VecDeque::new(),
-            closing: false,
-            untold: false,
-            ledger,
-        };
-        let source = Source { lane: self.lanes[&sending.lane].mailbox.clone(), node: from, through };
-        let inlet = Inlet {
-            port,
-            link,
-            receiver,
-            ended: false,
-            is_loop: wanted.is_loop,
-            leaving: false,
-            offered: 0,
-            gap: false,
-            source: Some(source),
-        };
-        edits.to(sending.lane).outlets.push((from, outlet));
-        edits.to(receiving.lane).inlets.push((to, inlet));
-        link
-    }
-
-    /// Keeps of a node that is gone what the report tells, and lets its lane go
-    /// if it was the last there.
-    fn retire(&mut self, cell: Box<Cell>) {
-        for inlet in &cell.wiring.inlets {
-            self.retire_link(inlet.link);
-        }
-        let Some(entry) = self.nodes.remove(&cell.id) else { return };
-        let lane = self.lanes.get(&entry.lane).map_or("".into(), |lane| Arc::clone(&lane.name));
-        let NodeEntry { node, ledger, .. } = entry;
-        let account = NodeAccount { id: cell.id, name: node.name, spec: node.spec, lane, ledger };
-        if let Some(forgotten) = self.retired.node(account) {
-            self.figures.retain(|(node, _), _| *node != forgotten);
-        }
-        self.let_lane_go(entry.lane);
-    }
-
-    /// Ends a lane whose nodes are removed.
-    fn end_lane(&mut self, number: usize) {
-        let Some(lane) = self.lanes.get_mut(&number) else { return };
-        post(&lane.mailbox, Message::Quit);
-        lane.ending = true;
-        self.let_lane_go(number);
-    }
-
-    /// Forgets a lane that ends, once its last node is gone.
-    fn let_lane_go(&mut self, number: usize) {
-        let is_empty = self.nodes.values().all(|entry| entry.lane != number);
-        if self.lanes.get(&number).is_some_and(|lane| lane.ending && is_empty)
-            && let Some(lane) = self.lanes.remove(&number)
-        {
-            self.retired.lost_events += lane.ledger.lost_notices.get();
-        }
-    }
-
-    fn retire_link(&mut self, link: LinkId) {
-        if let Some(account) = self.links.remove(&link) {
-            self.retired.link(account);
-        }
-    }
-
-    fn seconds(&self, at: Timestamp) -> f64 {
+    pub(crate) fn seconds(&self, at: Timestamp) -> f64 {
         at.since(self.started).as_secs_f64()
     }
 }
@@ -710,6 +579,7 @@ fn new_lane(
             seen_turns: 0,
             since: clock.now(),
             ending: false,
+            room: CELLS,
         },
         lane,
     )
@@ -720,40 +590,4 @@ fn new_lane(
 /// it is told matters any more.
 fn post(mailbox: &Mailbox, message: Message) {
     let _ = mailbox.post(message);
-}
-
-fn build(
-    node: &GraphNode,
-    waker: &NodeWaker,
-    seed: u64,
-    clock: &Clock,
-    shared: &Shared,
-) -> Result<Box<dyn Node>, NodeError> {
-    let inputs: &[Option<MediaType>] = &node.inputs;
-    let setup = Setup {
-        name: &node.name,
-        params: &node.params,
-        inputs,
-        seed: seed_of(seed, &node.name),
-        run_seed: seed,
-        waker: waker.clone(),
-        virtual_time: clock.is_virtual(),
-        shared,
-    };
-    catch_unwind(AssertUnwindSafe(|| (node.spec.build)(setup))).unwrap_or_else(|_| {
-        Err(NodeError::Unavailable("panicked while it was made; this is a defect in it".into()))
-    })
-}
-
-/// A node's own seed, from the run's seed and its name: FNV-1a, then the
-/// finaliser of SplitMix64, so that names that differ little give seeds that
-/// differ much.
-fn seed_of(seed: u64, name: &str) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325 ^ seed;
-    for byte in name.bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
 }

@@ -66,6 +66,10 @@ impl<T> Queue<T> {
         self.capacity
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.items.lock().map_or(0, |items| items.len())
+    }
+
     pub(crate) fn pop(&self) -> Option<T> {
         self.items.lock().ok()?.pop_front()
     }

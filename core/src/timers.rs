@@ -19,6 +19,12 @@ impl Timers {
         self.heap.reserve(self.at.len() - self.heap.len());
     }
 
+    /// Takes the instants of another over, which has no more cells. \[real-time\]
+    pub(crate) fn take_over(&mut self, other: &mut Self) {
+        self.heap.append(&mut other.heap);
+        self.at[..other.at.len()].copy_from_slice(&other.at);
+    }
+
     /// The earliest instant. \[real-time\]
     pub(crate) fn first(&self) -> Option<Timestamp> {
         self.heap.first().map(|(when, _)| *when)

@@ -10,6 +10,7 @@ mod plan;
 mod run;
 mod top;
 mod tune;
+mod watch;
 
 use std::path::Path;
 use std::process::ExitCode;

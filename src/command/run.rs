@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory};
 use sidetone::report::{FigureReport, Path, Report};
 use sidetone::{Clock, Engine, Graph, LoadOptions, Medium, Options, Progress, Tracer, Update, registry};
 
+use super::watch::Watcher;
 use super::{FAILED, FINE, WRONG, complain, load, note, say, setting};
 use crate::metrics;
 use crate::serve::{self, Page, Site};
@@ -52,6 +53,9 @@ pub(super) struct Run {
     /// Print the ledger as JSON instead of tables, and events as JSON lines on standard error
     #[arg(long)]
     json: bool,
+    /// Change what runs whenever the graph file or one of its parts is saved
+    #[arg(long)]
+    watch: bool,
     /// Print no events and no progress
     #[arg(long, short)]
     quiet: bool,
@@ -95,6 +99,11 @@ impl Run {
         let events = Events::default();
         if let Some(code) = self.serve(&engine, &events) {
             return code;
+        }
+        let watching = self.watch.then(|| Watcher::start(file, &overrides, self.json, engine.handle()));
+        if let Some(Err(error)) = &watching {
+            note(&format!("error: cannot watch {}: {error}\n", file.display()));
+            return FAILED;
         }
         let mut live = LiveLine::new(self.quiet, self.json, self.seconds);
         let report = engine.run(|update| {
@@ -271,6 +280,18 @@ impl LiveLine {
 
     fn show(&mut self, update: &Update<'_>) {
         match update {
+            Update::Edited { at, outcome: Ok(change) } if self.json => {
+                note(&format!("{}\n", serde_json::json!({ "at": at, "edit": change })));
+            }
+            Update::Edited { outcome: Ok(change), .. } => {
+                self.clear();
+                note(&format!("edit: {change}\n"));
+            }
+            Update::Edited { outcome: Err(mistakes), .. } => {
+                self.clear();
+                complain(mistakes, self.json);
+                note("edit: not made; what runs goes on as it was\n");
+            }
             Update::Event { at, node, kind } if self.json && !self.quiet => {
                 let event = serde_json::json!({ "at": at, "node": node, "event": kind });
                 note(&format!("{event}\n"));

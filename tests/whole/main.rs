@@ -7,6 +7,7 @@ mod budget;
 mod call;
 mod check;
 mod command;
+mod edit;
 mod latency;
 mod record;
 mod tune;

@@ -40,9 +40,10 @@ impl Supervisor {
             let stuck = in_call.get(&(id.0 + 1)).is_some_and(|same| *same);
             let blocked = entry.ledger.blocked();
             let why = match blocked {
-                Some(link) => {
-                    self.links.get(&link).map(|link| format!("waits for room in its link to {}", link.to))
-                }
+                Some(link) => self
+                    .links
+                    .get(&link)
+                    .map(|link| format!("waits for room in its link to {}", link.account.to)),
                 None if stuck => Some("has not come back from one call".to_owned()),
                 None => None,
             };
@@ -68,7 +69,7 @@ impl Supervisor {
                 rendered[medium as usize] += account.ledger.rendered.end_to_end.summary().count;
             }
         }
-        let links = self.links.values().chain(&self.retired.links);
+        let links = self.links.values().map(|link| &link.account).chain(&self.retired.links);
         Progress {
             elapsed: now.since(self.started),
             rendered,
@@ -129,7 +130,13 @@ impl Supervisor {
             lanes: lanes.collect(),
             nodes: self.node_accounts(),
             live: self.nodes.keys().copied().collect(),
-            links: self.links.values().chain(&self.retired.links).cloned().collect(),
+            links: self
+                .links
+                .values()
+                .map(|link| &link.account)
+                .chain(&self.retired.links)
+                .cloned()
+                .collect(),
             figures: self.figures.clone(),
             faults: self.faults.clone(),
             breaches: self.breaches.clone(),

@@ -127,6 +127,12 @@ impl Supervisor {
         (!self.graph.budgets.is_empty()).then(|| self.budgets.looked + LOOK)
     }
 
+    /// Has every budget judged anew, as where an edit changes which there are:
+    /// what was done for the old ones is undone at the next look.
+    pub(super) fn renumber_budgets(&mut self) {
+        self.budgets.watched.iter_mut().for_each(|one| one.budget = usize::MAX);
+    }
+
     /// Begins to measure the paths of budgets.
     pub(super) fn begin_budgets(&mut self, now: Timestamp) {
         self.budgets.looked = now;
@@ -245,7 +251,7 @@ impl Supervisor {
     /// The node for whose want of taking frames `node` cannot be called.
     fn blocked_by(&self, node: NodeId) -> Option<NodeId> {
         let link = self.nodes.get(&node)?.ledger.blocked()?;
-        self.links.get(&link).map(|link| link.taker)
+        self.links.get(&link).map(|link| link.account.taker)
     }
 
     /// The node that took most beyond what it declares, or the one that it had

@@ -8,9 +8,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::cell::Cell;
+use crate::lane::Message;
 use crate::ledger::{LinkLedger, NodeId, NodeLedger};
-use crate::link::Overflow;
+use crate::link::{LinkId, Overflow};
 use crate::registry::NodeSpec;
+
+use super::{NodeEntry, Supervisor, post};
 
 /// Nodes, and links, that are remembered after they are gone.
 const REMEMBERED: usize = 256;
@@ -95,5 +99,67 @@ impl Retired {
     pub(super) fn take_link(&mut self, from: &str, to: &str) -> Option<Arc<LinkLedger>> {
         let at = self.links.iter().position(|known| known.from == from && known.to == to)?;
         self.links.remove(at).map(|account| account.ledger)
+    }
+}
+
+impl Supervisor {
+    /// Keeps of a node that is gone what the report tells, and lets its lane go
+    /// if it was the last there.
+    pub(super) fn retire(&mut self, cell: Box<Cell>) {
+        for inlet in &cell.wiring.inlets {
+            self.retire_link(inlet.link);
+        }
+        self.members.retain(|member| member.hub != cell.id);
+        for instance in self.instances.iter_mut().filter(|instance| instance.gone) {
+            instance.nodes.retain(|node| *node != cell.id);
+        }
+        self.instances.retain(|instance| !(instance.gone && instance.nodes.is_empty()));
+        self.let_strays_go();
+        let Cell { id, wiring, .. } = *cell;
+        self.stray.extend(wiring.pools);
+        let Some(entry) = self.nodes.remove(&id) else { return };
+        let lane = self.lanes.get(&entry.lane).map_or("".into(), |lane| Arc::clone(&lane.name));
+        let NodeEntry { node, ledger, .. } = entry;
+        let account = NodeAccount { id, name: node.name, spec: node.spec, lane, ledger };
+        if let Some(forgotten) = self.retired.node(account) {
+            self.figures.retain(|(node, _), _| *node != forgotten);
+        }
+        self.let_lane_go(entry.lane);
+    }
+
+    /// Ends a lane whose nodes are removed.
+    pub(super) fn end_lane(&mut self, number: usize) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        post(&lane.mailbox, Message::Quit);
+        lane.ending = true;
+        self.let_lane_go(number);
+    }
+
+    /// Forgets a lane that ends, once its last node is gone.
+    pub(super) fn let_lane_go(&mut self, number: usize) {
+        if self.nodes.values().any(|entry| entry.lane == number) {
+            return;
+        }
+        // What the schedule names may be needed again; the others are not.
+        let named = self.lane_ids.contains(&number);
+        if self.lanes.get(&number).is_some_and(|lane| !lane.ending && !named) {
+            self.end_lane(number);
+        } else if self.lanes.get(&number).is_some_and(|lane| lane.ending)
+            && let Some(lane) = self.lanes.remove(&number)
+        {
+            self.retired.lost_events += lane.ledger.lost_notices.get();
+        }
+    }
+
+    pub(super) fn retire_link(&mut self, link: LinkId) {
+        if let Some(entry) = self.links.remove(&link) {
+            self.retired.link(entry.account);
+        }
+    }
+
+    /// Lets buffers go whose frames are all back: earlier, the last handle to
+    /// each would free it on a lane.
+    pub(super) fn let_strays_go(&mut self) {
+        self.stray.retain(|pool| !pool.is_home());
     }
 }

@@ -1,15 +1,18 @@
 //! What the supervisor does when members of a group come and go: it makes the
 //! parts of their templates, and takes them away when they have drained.
 
+use std::sync::Arc;
+
 use crate::control::Through;
 use crate::event::Key;
 use crate::graph::{End, TemplateLink};
 use crate::lane::Message;
 use crate::lane_thread::LaneSettings;
 use crate::ledger::NodeId;
-use crate::schedule::{Class, TemplateLane};
+use crate::link::LinkId;
+use crate::schedule::{Class, Schedule, TemplateLane};
 
-use super::{Edits, Instance, LaneDriver, Supervisor, Wanted, build, new_lane, post};
+use super::{Edits, Instance, LaneDriver, LinkEntry, Supervisor, Wanted, build, new_lane, post};
 
 impl Supervisor {
     /// Makes the parts of every template for a member that appeared; tells what
@@ -69,7 +72,7 @@ impl Supervisor {
 
         let mut edits = Edits::default();
         let mut ids = vec![None; template.nodes.len()];
-        let before = self.rank_before(&template.links);
+        let before = rank_before(&self.schedule, &template.links);
         for (at, node) in template.instantiate(member).into_iter().enumerate() {
             let lane = lane_of[at];
             let waker = self.waker_for(&node, lane);
@@ -86,16 +89,6 @@ impl Supervisor {
             }
         }
 
-        let mut instance = Instance {
-            template: index,
-            hub: self.ids[template.hub],
-            key,
-            nodes: ids.iter().copied().flatten().collect(),
-            leaving: Vec::new(),
-            entering: Vec::new(),
-            gone: false,
-            lanes: own,
-        };
         for (link, link_plan) in template.links.iter().zip(&plan.links) {
             let from = match link.from {
                 End::Member { port } => Some((self.ids[template.hub], Through { port, key: Some(key) })),
@@ -125,17 +118,20 @@ impl Supervisor {
                 capacity: link_plan.capacity,
                 overflow: link.overflow,
                 is_loop: link.is_loop,
+                after: None,
             };
-            let made = self.link(&wanted, &mut edits);
-            if matches!(link.to, End::Outside { .. }) {
-                instance.leaving.push((to.0, to.1, made));
-            }
-            if !matches!(link.from, End::Inside { .. }) {
-                instance.entering.push((from.0, made));
-            }
+            self.link(&wanted, &mut edits);
         }
-        let own = instance.lanes.clone();
-        self.instances.push(instance);
+        self.instances.push(Instance {
+            template: index,
+            name: Arc::clone(&template.name),
+            turn,
+            hub: self.ids[template.hub],
+            key,
+            nodes: ids.into_iter().flatten().collect(),
+            gone: false,
+            lanes: lane_of,
+        });
         self.post_edits(edits);
         for (number, lane) in own.iter().zip(idle) {
             let entry = &self.lanes[number];
@@ -150,68 +146,83 @@ impl Supervisor {
         failures
     }
 
-    /// Where a template's nodes rank on a lane that they join: before the nodes
-    /// that they feed.
-    fn rank_before(&self, links: &[TemplateLink]) -> u64 {
-        let fed = links.iter().filter_map(|link| match link.to {
-            End::Outside { node, .. } => self.schedule.order.iter().position(|&other| other == node),
-            _ => None,
-        });
-        fed.min().map_or(0, |place| ((place as u64 + 1) << 16) - (1 << 15))
-    }
-
-    /// Whether an input that takes one link has one that is open.
+    /// Whether an input that takes one link has one.
     fn is_taken(&self, node: NodeId, port: usize) -> bool {
         let spec = self.nodes[&node].node.spec;
-        let open =
-            |instance: &Instance| instance.leaving.iter().any(|(to, at, _)| *to == node && *at == port);
-        !spec.inputs[port].many && self.instances.iter().any(open)
+        !spec.inputs[port].many && self.links.values().any(|link| link.to == (node, port))
     }
 
-    /// Ends what leads into the parts of a member that is gone (of all members of
-    /// the hub, where none is named), and the sources among them, so that they
-    /// drain.
+    /// Lets the parts go of a member that is gone (of all members of the hub,
+    /// where none is named).
     pub(super) fn vanish(&mut self, hub: NodeId, key: Option<Key>) {
+        let is_of = |of: NodeId, its: Key| of == hub && key.is_none_or(|key| key == its);
+        self.members.retain(|member| !is_of(member.hub, member.key));
         let mut edits = Edits::default();
-        let of = |instance: &&Instance| instance.hub == hub && key.is_none_or(|key| instance.key == key);
-        for instance in self.instances.iter().filter(of) {
-            for (from, link) in &instance.entering {
-                self.edit_of(*from, &mut edits).end.push((*from, *link));
-            }
-            for id in &instance.nodes {
-                if self.nodes[id].node.spec.inputs.is_empty() {
-                    self.edit_of(*id, &mut edits).stop.push(*id);
-                }
-            }
+        let mut nodes = Vec::new();
+        for instance in self.instances.iter_mut().filter(|instance| is_of(instance.hub, instance.key)) {
+            instance.gone = true;
+            nodes.extend(&instance.nodes);
         }
+        // What a template links from the member to nodes around it.
+        let straight = |link: &LinkEntry| {
+            link.from.0 == hub && link.from.1.key.is_some_and(|its| is_of(hub, its)) && !link.leaving
+        };
+        let straight: Vec<_> =
+            self.links.iter().filter(|(_, link)| straight(link)).map(|(id, _)| *id).collect();
+        straight.into_iter().for_each(|link| self.end_link(link, &mut edits));
+        self.let_go(&nodes, &mut edits);
+        self.instances.retain(|instance| !(instance.gone && instance.nodes.is_empty()));
         self.post_edits(edits);
-        for instance in &mut self.instances {
-            instance.gone |= instance.hub == hub && key.is_none_or(|key| instance.key == key);
-        }
         self.sweep();
     }
 
-    /// Takes away parts that have drained.
-    pub(super) fn sweep(&mut self) {
-        let drained = |instance: &mut Instance| {
-            (instance.gone || !instance.nodes.is_empty())
-                && instance.nodes.iter().all(|id| self.nodes.get(id).is_none_or(|entry| entry.ended))
-        };
-        let drained: Vec<_> = self.instances.extract_if(.., drained).collect();
-        for instance in drained {
-            let mut edits = Edits::default();
-            for id in instance.nodes {
-                self.edit_of(id, &mut edits).remove.push(id);
-            }
-            let leaving = instance.leaving.into_iter().map(|(node, _, link)| (node, link));
-            for (node, link) in leaving.chain(instance.entering) {
-                self.edit_of(node, &mut edits).unlink.push((node, link));
-            }
-            self.post_edits(edits);
-            for lane in instance.lanes {
-                self.end_lane(lane);
-            }
+    /// Ends what leads into nodes that are to go, and the sources among them, so
+    /// that they drain.
+    pub(super) fn let_go(&mut self, nodes: &[NodeId], edits: &mut Edits) {
+        let now = self.clock.now();
+        for id in nodes {
+            let Some(entry) = self.nodes.get_mut(id) else { continue };
+            entry.leaving.get_or_insert(now);
+            self.edit_of(*id, edits).stop.push(*id);
         }
+        let touched =
+            |link: &LinkEntry| !link.leaving && (nodes.contains(&link.from.0) || nodes.contains(&link.to.0));
+        let touched: Vec<_> =
+            self.links.iter().filter(|(_, link)| touched(link)).map(|(id, _)| *id).collect();
+        touched.into_iter().for_each(|link| self.end_link(link, edits));
+    }
+
+    /// Ends a link from a node that stays; the receiving end goes when it is
+    /// empty.
+    pub(super) fn end_link(&mut self, link: LinkId, edits: &mut Edits) {
+        let Some(entry) = self.links.get_mut(&link) else { return };
+        entry.leaving = true;
+        let (from, to) = (entry.from.0, entry.to.0);
+        // A node that goes ends its links itself, after its last frame.
+        if self.nodes.get(&from).is_some_and(|entry| entry.leaving.is_none()) {
+            self.edit_of(from, edits).end.push((from, link));
+        }
+        self.edit_of(to, edits).unlink.push((to, link));
+    }
+
+    /// Takes away nodes that have drained, and those that do not.
+    pub(super) fn sweep(&mut self) {
+        let now = self.clock.now();
+        let mut edits = Edits::default();
+        let mut cut = Vec::new();
+        for (id, entry) in &mut self.nodes {
+            let Some(since) = entry.leaving.filter(|_| !entry.removed) else { continue };
+            if !entry.ended && now < since + self.drain {
+                continue;
+            }
+            if !entry.ended {
+                cut.push(Arc::clone(&entry.node.name));
+            }
+            entry.removed = true;
+            edits.to(entry.lane).remove.push(*id);
+        }
+        self.post_edits(edits);
+        self.cut.extend(cut);
     }
 
     /// Nodes around a template's parts that they feed, once each.
@@ -242,4 +253,14 @@ impl Supervisor {
         }
         self.post_edits(edits);
     }
+}
+
+/// Where a template's nodes rank on a lane that they join: before the nodes
+/// that they feed.
+pub(super) fn rank_before(schedule: &Schedule, links: &[TemplateLink]) -> u64 {
+    let fed = links.iter().filter_map(|link| match link.to {
+        End::Outside { node, .. } => schedule.order.iter().position(|&other| other == node),
+        _ => None,
+    });
+    fed.min().map_or(0, |place| ((place as u64 + 1) << 16) - (1 << 15))
 }

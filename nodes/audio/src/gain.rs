@@ -5,7 +5,8 @@
 //! Parameters: `gain_db`, −60 to 20 dB, default 0; may change while running.
 //!
 //! Latency: none. A change is spread evenly over 10 ms, so that it does not
-//! click. At 0 dB the samples pass untouched.
+//! click. At 0 dB the samples pass untouched. Put into a running graph it begins
+//! at 0 dB, and before it is taken out it is turned to 0 dB, each over 10 ms too.
 //!
 //! Method: each sample times 10^(dB/20), with a linear ramp of the factor.
 //!
@@ -17,6 +18,7 @@
 //! nodes.file = { kind = "file.wav_sink", path = "softer.wav" }
 //! ```
 
+use sidetone_core::context::RAMP;
 use sidetone_core::registry::same;
 use sidetone_core::{
     Context, Control, Fault, FaultKind, MediaType, Node, NodeSpec, ParamSpec, Placement, PortSpec, Through,
@@ -31,7 +33,8 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     outputs: &[PortSpec::new("out", MediaType::AUDIO, "The sound at its new level.")],
     params: &[ParamSpec::float("gain_db", 0.0, -60.0, 20.0, "How much louder (above 0) or softer.")
         .unit("dB")
-        .live()],
+        .live()
+        .neutral(0.0)],
     placement: Placement::Shared,
     real_time: true,
     negotiate: same,
@@ -60,7 +63,7 @@ impl Node for Gain {
             };
             let untouched = self.factor == 1.0 && self.target == 1.0;
             if !untouched {
-                let even = (self.target - self.factor) / (audio.rate as f32 / 100.0);
+                let even = (self.target - self.factor) / (audio.rate as f32 * RAMP.as_secs_f32());
                 let step = *self.step.get_or_insert(even);
                 let mut after = self.factor;
                 for channel in 0..usize::from(audio.channels) {

@@ -1,0 +1,235 @@
+//! How nodes and links are made, and handed to the lanes that run them.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::cell::Cell;
+use crate::clock::Clock;
+use crate::context::Wiring;
+use crate::fault::NodeError;
+use crate::frame::FramePool;
+use crate::graph::GraphNode;
+use crate::lane::{Edit, Message, Room};
+use crate::ledger::{BLOCKS_PER_NODE, NodeId, NodeLedger};
+use crate::link::{self, Inlet, LinkId, Outlet, Receiver, Source, Waking};
+use crate::media_type::MediaType;
+use crate::node::{Node, Setup, Shared};
+use crate::pool_plan::PoolPlan;
+use crate::waker::{NodeWaker, Place};
+
+use super::retired::{LinkAccount, NodeAccount};
+use super::{Edits, LinkEntry, NodeEntry, Supervisor, Wanted, post};
+
+impl Supervisor {
+    pub(super) fn post_edits(&mut self, edits: Edits) {
+        for (number, mut edit) in edits.0 {
+            if edit.is_empty() {
+                continue;
+            }
+            self.make_room(number, &mut edit);
+            if let Some(lane) = self.lanes.get(&number) {
+                post(&lane.mailbox, Message::Edit(Box::new(edit)));
+            }
+        }
+    }
+
+    /// Gives an edit what its lane would else have to allocate.
+    fn make_room(&mut self, number: usize, edit: &mut Edit) {
+        let cells = self.nodes.values().filter(|entry| entry.lane == number).count();
+        if let Some(lane) = self.lanes.get_mut(&number).filter(|lane| lane.room < cells) {
+            lane.room = (2 * cells).next_power_of_two();
+            edit.room = Some(Room::new(lane.room));
+        }
+        let receivers = edit.inlets.iter().map(|(node, _)| *node);
+        let linked: BTreeSet<_> = receivers.chain(edit.outlets.iter().map(|(node, _)| *node)).collect();
+        edit.ends.extend(linked.into_iter().map(|node| {
+            let inlets = self.links.values().filter(|link| link.to.0 == node).count();
+            let outlets = self.links.values().filter(|link| link.from.0 == node).count();
+            // A few more: one whose other end is gone already may still be there.
+            (node, Vec::with_capacity(inlets + 4), Vec::with_capacity(outlets + 4))
+        }));
+    }
+
+    /// The edit of the lane that a node runs on.
+    pub(super) fn edit_of<'a>(&self, node: NodeId, edits: &'a mut Edits) -> &'a mut Edit {
+        edits.to(self.nodes.get(&node).map_or(usize::MAX, |entry| entry.lane))
+    }
+
+    pub(super) fn cell(
+        &mut self,
+        node: GraphNode,
+        pools: &[PoolPlan],
+        lane: usize,
+        made: Box<dyn Node>,
+        waker: NodeWaker,
+        rank: u64,
+    ) -> Box<Cell> {
+        let account = self.claim(&node);
+        self.cell_of(account, node, pools, lane, made, waker, rank)
+    }
+
+    /// The number and the ledger of a node to be made: its own of old, if it
+    /// comes back.
+    pub(super) fn claim(&mut self, node: &GraphNode) -> NodeAccount {
+        self.retired.take_node(&node.name, node.spec).unwrap_or_else(|| {
+            self.next.node += 1;
+            NodeAccount {
+                id: NodeId(self.next.node - 1),
+                name: Arc::clone(&node.name),
+                spec: node.spec,
+                lane: "".into(),
+                ledger: Arc::new(NodeLedger::sharing(&self.blocks)),
+            }
+        })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn cell_of(
+        &mut self,
+        account: NodeAccount,
+        node: GraphNode,
+        pools: &[PoolPlan],
+        lane: usize,
+        made: Box<dyn Node>,
+        waker: NodeWaker,
+        rank: u64,
+    ) -> Box<Cell> {
+        let NodeAccount { id, ledger, .. } = account;
+        self.blocks.reserve(BLOCKS_PER_NODE);
+        let pools = pools.iter().map(|plan| FramePool::planned(*plan, &ledger)).collect();
+        if let Some(tracer) = &self.trace {
+            tracer.node(id, &node.name, node.spec.kind);
+        }
+        let wiring = Wiring::new(id, pools, Arc::clone(&self.trails), Arc::clone(&ledger));
+        let mut cell = Cell::new(id, node.spec, made, wiring, waker.clone(), node.on_fault);
+        cell.rank = rank;
+        let entry = NodeEntry {
+            node,
+            lane,
+            ledger,
+            waker,
+            ended: false,
+            leaving: None,
+            removed: false,
+            failed_builds: 0,
+            still: (0, self.clock.now()),
+            stalled: false,
+            dutiful: false,
+            level: None,
+        };
+        self.nodes.insert(id, entry);
+        Box::new(cell)
+    }
+
+    /// What wakes a node that is about to be made, under the number that it will
+    /// have.
+    pub(super) fn waker_for(&self, node: &GraphNode, lane: usize) -> NodeWaker {
+        let id = self.retired.number_of(&node.name, node.spec).unwrap_or(NodeId(self.next.node));
+        NodeWaker::new(crate::sync::Arc::clone(self.lanes[&lane].mailbox.waker()), id)
+    }
+
+    /// Makes both ends of a link and enters them in the edits of their lanes.
+    pub(super) fn link(&mut self, wanted: &Wanted, edits: &mut Edits) -> LinkId {
+        let link = LinkId(self.next.link);
+        self.next.link += 1;
+        let before = wanted.after.filter(|(_, takes_over)| *takes_over);
+        let before = before.and_then(|(before, _)| self.links.get(&before));
+        let stream = before.map_or(link, |before| before.stream);
+        let (from, through) = wanted.from;
+        let (to, port) = wanted.to;
+        let (sending, receiving) = (&self.nodes[&from], &self.nodes[&to]);
+        let from_name = format!("{}.{}", sending.node.name, sending.node.spec.outputs[through.port].name);
+        let to_name = format!("{}.{}", receiving.node.name, receiving.node.spec.inputs[port].name);
+        let ledger = self.retired.take_link(&from_name, &to_name).unwrap_or_default();
+        let account = LinkAccount {
+            from: from_name,
+            to: to_name,
+            taker: to,
+            capacity: wanted.capacity,
+            overflow: wanted.overflow,
+            ledger: Arc::clone(&ledger),
+        };
+        let (is_loop, leaving) = (wanted.is_loop, false);
+        self.links
+            .insert(link, LinkEntry { from: wanted.from, to: wanted.to, is_loop, stream, leaving, account });
+        let (sender, receiver) = if sending.lane == receiving.lane {
+            let queue = VecDeque::with_capacity(wanted.capacity + 1);
+            (link::Sender::Local { node: to, cell: 0 }, Receiver::Local(queue))
+        } else {
+            let waking = |lane: usize, node: NodeId| Waking {
+                lane: crate::sync::Arc::clone(self.lanes[&lane].mailbox.waker()),
+                place: Place::of(node),
+            };
+            let (sender, receiver) = (waking(sending.lane, from), waking(receiving.lane, to));
+            link::crossing(wanted.capacity, wanted.overflow, sender, receiver)
+        };
+        let outlet = Outlet {
+            port: through.port,
+            key: through.key,
+            link,
+            sender,
+            capacity: wanted.capacity,
+            overflow: wanted.overflow,
+            spill: VecDeque::new(),
+            closing: false,
+            untold: false,
+            ledger,
+            shell: Some(Box::default()),
+        };
+        let source = Source { lane: self.lanes[&sending.lane].mailbox.clone(), node: from, through };
+        let inlet = Inlet {
+            port,
+            link,
+            stream,
+            after: wanted.after.map(|(link, _)| link),
+            receiver,
+            ended: false,
+            is_loop: wanted.is_loop,
+            leaving: false,
+            offered: 0,
+            gap: false,
+            source: Some(source),
+            shell: Some(Box::default()),
+        };
+        edits.to(sending.lane).outlets.push((from, outlet));
+        edits.to(receiving.lane).inlets.push((to, inlet));
+        link
+    }
+}
+
+pub(super) fn build(
+    node: &GraphNode,
+    waker: &NodeWaker,
+    seed: u64,
+    clock: &Clock,
+    shared: &Shared,
+) -> Result<Box<dyn Node>, NodeError> {
+    let inputs: &[Option<MediaType>] = &node.inputs;
+    let setup = Setup {
+        name: &node.name,
+        params: &node.params,
+        inputs,
+        seed: seed_of(seed, &node.name),
+        run_seed: seed,
+        waker: waker.clone(),
+        virtual_time: clock.is_virtual(),
+        shared,
+    };
+    catch_unwind(AssertUnwindSafe(|| (node.spec.build)(setup))).unwrap_or_else(|_| {
+        Err(NodeError::Unavailable("panicked while it was made; this is a defect in it".into()))
+    })
+}
+
+/// A node's own seed, from the run's seed and its name: FNV-1a, then the
+/// finaliser of SplitMix64, so that names that differ little give seeds that
+/// differ much.
+fn seed_of(seed: u64, name: &str) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325 ^ seed;
+    for byte in name.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}

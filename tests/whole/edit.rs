@@ -1,0 +1,162 @@
+//! Graphs that are edited while they run.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use sidetone::{Clock, Engine, EventKind, Graph, LoadOptions, Options, Update, registry};
+use sidetone_test::scene::read_counter;
+
+use crate::{Scratch, pictures, psnr, shipped};
+
+/// The call of graphs/call.toml, with strong skin smoothing, or with Alice's and
+/// Bob's pictures sent as they are, or with a mistake.
+fn call(out: &str, beauty: &str) -> Result<Graph, String> {
+    let read = |path: &Path| {
+        let text = std::fs::read_to_string(path)?;
+        if !path.ends_with("send_video.toml") {
+            return Ok(text.into_bytes());
+        }
+        let strong = text.replace("default = 0.1", "default = 1.0");
+        Ok(match beauty {
+            "on" => strong,
+            "off" => {
+                let is_kept = |line: &&str| !line.starts_with("beauty =") && !line.contains("beauty -> av1");
+                let kept: Vec<_> = strong.lines().filter(is_kept).collect();
+                kept.join("\n").replace("beauty.in", "av1.in")
+            }
+            _ => strong.replace("effect.smooth_skin", "effect.smoth_skin"),
+        }
+        .into_bytes())
+    };
+    let settings = [("out", out), ("network", "clean"), ("video_kbps", "1500")];
+    let overrides = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let options = LoadOptions { overrides: &overrides, read: &read, ..LoadOptions::default() };
+    Graph::load(&shipped("graphs/call.toml"), &registry(), &options)
+        .map(|(graph, _)| graph)
+        .map_err(|why| why.to_string())
+}
+
+/// Runs the call for five seconds, edited at these instants; gives what was said
+/// of the edits.
+fn run_call(out: &str, edits: &[(f64, &str)]) -> Vec<String> {
+    let options =
+        Options { clock: Clock::virtual_time(), limit: Some(Duration::from_secs(5)), ..Options::default() };
+    let engine = Engine::new(call(out, "on").unwrap(), options).unwrap_or_else(|why| panic!("{why}"));
+    let handle = engine.handle();
+    let mut edits = edits.iter().peekable();
+    let mut said = Vec::new();
+    let report = engine.run(|update| match update {
+        // Levels come five times a second: a clock to edit by.
+        Update::Event { at, kind: EventKind::Level { .. }, .. } => {
+            if let Some((_, beauty)) = edits.next_if(|(when, _)| *when <= at) {
+                match call(out, beauty) {
+                    Ok(graph) => drop(handle.edit(graph)),
+                    Err(mistake) => said.push(mistake),
+                }
+            }
+        }
+        Update::Edited { outcome, .. } => said.push(match outcome {
+            Ok(change) => change.to_string(),
+            Err(why) => why.to_string(),
+        }),
+        _ => {}
+    });
+    assert!(report.faults.is_empty() && report.undrained.is_empty(), "{report:?}");
+    said
+}
+
+#[test]
+fn an_effect_taken_out_of_a_call_and_put_back_changes_the_picture_and_no_sample() {
+    let (edited, plain) = (Scratch::new(), Scratch::new());
+    let said = run_call(&edited.path(""), &[(1.5, "off"), (3.0, "on"), (4.0, "misspelt")]);
+    assert_eq!(said.len(), 3, "{said:#?}");
+    assert_eq!(said[0], "-alice_picture/beauty -bob_picture/beauty");
+    assert_eq!(said[1], "+alice_picture/beauty +bob_picture/beauty");
+    assert!(said[2].contains("effect.smoth_skin") && said[2].contains("effect.smooth_skin"), "{}", said[2]);
+    run_call(&plain.path(""), &[]);
+
+    for wav in ["alice_hears.wav", "bob_hears.wav"] {
+        let heard = [&edited, &plain].map(|folder| std::fs::read(folder.path(wav)).unwrap());
+        assert!(heard[0] == heard[1], "{wav} is not what it is without the edits");
+    }
+
+    let mut source = sidetone::harness::Harness::new(
+        registry().get("test.scene").unwrap(),
+        &[("size", sidetone::Size::new(640, 360).into()), ("frames", 160.into())],
+    );
+    source.advance(Duration::from_secs(60));
+    let sent = source.take(0);
+    let seen = pictures(&edited.path("bob_sees.y4m"));
+    let numbers: Vec<_> = seen.iter().filter_map(read_counter).collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+    assert!(numbers.len() >= 145, "{} of 150 pictures came", numbers.len());
+    let quality = |from: u32, to: u32| {
+        let there = seen.iter().filter_map(|picture| read_counter(picture).map(|number| (number, picture)));
+        let there = there.filter(|(number, _)| (from..to).contains(number));
+        let of: Vec<f64> =
+            there.map(|(number, picture)| psnr(&picture.plane(0), &sent[number as usize].plane(0))).collect();
+        of.iter().sum::<f64>() / of.len() as f64
+    };
+    let (before, without, after) = (quality(15, 40), quality(55, 85), quality(100, 145));
+    assert!(without > before + 2.0 && without > after + 2.0, "{before:.1}, {without:.1}, {after:.1} dB");
+}
+
+/// Reads what a child says until a line contains `wanted`.
+fn wait_for(lines: &mut impl Iterator<Item = String>, wanted: &str) {
+    let mut seen = Vec::new();
+    for line in lines {
+        if line.contains(wanted) {
+            return;
+        }
+        seen.push(line);
+    }
+    panic!("no {wanted:?} among {seen:#?}");
+}
+
+/// Ends the child however the test ends.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_saved_file_changes_the_running_graph_and_a_mistake_leaves_it_running() {
+    let folder = Scratch::new();
+    let file = folder.path("voice.toml");
+    // As editors do: a new file takes the old one's name.
+    let save = |links: &str, soft: &str| {
+        let text = format!(
+            "# A tone.\nsidetone = 1\nlinks = [\"{links}\"]\n[nodes]\ntone = {{ kind = \"test.tone\" }}\n{soft}\n\
+             out = {{ kind = \"file.wav_sink\", path = \"{}\" }}\n",
+            folder.path("out.wav")
+        );
+        std::fs::write(folder.path("new.toml"), text).unwrap();
+        std::fs::rename(folder.path("new.toml"), &file).unwrap();
+    };
+    save("tone -> out", "");
+    let child = Command::new(env!("CARGO_BIN_EXE_sidetone"))
+        .args(["run", &file, "--watch", "--seconds", "300"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Ended(child);
+    let mut lines = BufReader::new(child.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    wait_for(&mut lines, "watching");
+    save("tone -> soft -> out", "soft = { kind = \"audio.gain\", gain_db = -6 }");
+    wait_for(&mut lines, "edit: +soft");
+    save("tone -> soft -> out", "soft = { kind = \"audio.gane\", gain_db = -6 }");
+    wait_for(&mut lines, "audio.gane");
+    wait_for(&mut lines, "edit: not made");
+    save("tone -> soft -> out", "soft = { kind = \"audio.gain\", gain_db = -9 }");
+    wait_for(&mut lines, "edit: ~soft.gain_db");
+    save("tone -> out", "");
+    wait_for(&mut lines, "edit: -soft");
+    assert!(child.0.try_wait().unwrap().is_none(), "it goes on");
+}
