@@ -7,6 +7,7 @@
 //! twice, so that half of it is not taken for all.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,9 @@ impl Drop for Watcher {
     }
 }
 
+/// Files, and what was last read of each.
+type Texts = BTreeMap<PathBuf, Option<Vec<u8>>>;
+
 /// What a file looks like from outside; `None` while there is none.
 type Look = Option<(SystemTime, u64)>;
 
@@ -44,33 +48,31 @@ impl Watcher {
         let over = Arc::new(AtomicBool::new(false));
         let watcher = Self { over: Arc::clone(&over) };
         let (file, overrides) = (file.to_owned(), overrides.to_vec());
-        let (_, mut files) = read(&file, &overrides);
-        let mut known = texts(&files);
-        let mut seen = looks(&files);
+        let (_, mut known) = read(&file, &overrides);
+        let mut seen = looks(&known);
         note(&format!(
             "watching {} and {} parts: save to change what runs\n",
             file.display(),
-            files.len() - 1
+            known.len() - 1
         ));
         std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
-            let mut settled = true;
+            // What was saved since the graph was loaded is found at the first look.
+            let mut settled = false;
             while !over.load(Ordering::Relaxed) {
                 std::thread::park_timeout(LOOK);
-                let now = looks(&files);
-                if now != seen || now.first().is_none_or(Option::is_none) {
+                let now = looks(&known);
+                if now != seen || !file.exists() {
                     seen = now;
                     settled = false;
                     continue;
                 }
-                if std::mem::replace(&mut settled, true) || texts(&files) == known {
+                if std::mem::replace(&mut settled, true) || !has_changed(&known) {
                     continue;
                 }
-                let (loaded, named) = read(&file, &overrides);
-                // What a mistake keeps from being read is watched as before.
-                files.extend(named.iter().filter(|path| !files.contains(path)).cloned().collect::<Vec<_>>());
+                let (loaded, texts) = read(&file, &overrides);
                 match loaded {
                     Ok((graph, warnings)) => {
-                        files = named;
+                        known = texts;
                         if !warnings.list.is_empty() && !json {
                             note(&warnings.to_string());
                         }
@@ -78,44 +80,44 @@ impl Watcher {
                         drop(handle.edit(graph));
                     }
                     Err(mistakes) => {
+                        // What a mistake keeps from being read is watched as before.
+                        known.extend(texts);
                         complain(&mistakes, json);
                         note("edit: not made; what runs goes on as it was\n");
                     }
                 }
-                (known, seen) = (texts(&files), looks(&files));
+                // Something may have been saved while this was read.
+                seen = looks(&known);
+                settled = false;
             }
         })?;
         Ok(watcher)
     }
 }
 
-/// Loads the graph, and tells which files that took, the graph's own first.
-fn read(
-    file: &Path,
-    overrides: &[(String, String)],
-) -> (Result<(Graph, Diagnostics), Diagnostics>, Vec<PathBuf>) {
-    let files = RefCell::new(vec![file.to_owned()]);
+/// Loads the graph; gives the files that took, with what was read of each.
+fn read(file: &Path, overrides: &[(String, String)]) -> (Result<(Graph, Diagnostics), Diagnostics>, Texts) {
+    let texts = RefCell::new(Texts::from([(file.to_owned(), None)]));
     let plain = LoadOptions::default();
     let read = |path: &Path| {
-        if !files.borrow().iter().any(|known| known == path) {
-            files.borrow_mut().push(path.to_owned());
-        }
-        (plain.read)(path)
+        let text = (plain.read)(path);
+        texts.borrow_mut().insert(path.to_owned(), text.as_ref().ok().cloned());
+        text
     };
     let loaded =
         Graph::load(file, &registry(), &LoadOptions { overrides, read: &read, ..LoadOptions::default() });
-    (loaded, files.into_inner())
+    (loaded, texts.into_inner())
 }
 
-fn looks(files: &[PathBuf]) -> Vec<Look> {
+fn looks(files: &Texts) -> Vec<Look> {
     let look = |path: &PathBuf| {
         let about = std::fs::metadata(path).ok()?;
         Some((about.modified().ok()?, about.len()))
     };
-    files.iter().map(look).collect()
+    files.keys().map(look).collect()
 }
 
-fn texts(files: &[PathBuf]) -> Vec<Option<Vec<u8>>> {
+fn has_changed(files: &Texts) -> bool {
     let plain = LoadOptions::default();
-    files.iter().map(|path| (plain.read)(path).ok()).collect()
+    files.iter().any(|(path, text)| (plain.read)(path).ok() != *text)
 }
