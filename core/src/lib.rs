@@ -38,6 +38,8 @@ mod lanes;
 mod layout;
 pub mod ledger;
 pub mod link;
+#[cfg(all(test, loom))]
+mod loom_tests;
 pub mod media_type;
 #[cfg(test)]
 mod mock_kinds;

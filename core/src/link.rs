@@ -14,6 +14,7 @@
 //! the sender sees the room, or the receiver sees it wait.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
 
@@ -23,7 +24,7 @@ use crate::frame::Frame;
 use crate::lane::Mailbox;
 use crate::ledger::{LinkLedger, NodeId};
 use crate::ring::{Consumer, Producer, ring};
-use crate::sync::{Arc, AtomicBool, Ordering, fence};
+use crate::sync::{AtomicBool, Ordering, fence};
 use crate::waker::{LaneWaker, Place};
 
 /// What a link does with a frame for which there is no room.
@@ -69,7 +70,7 @@ pub(crate) enum Sender {
         shared: Arc<Crossing>,
     },
     Open {
-        queue: std::sync::Arc<ArrayQueue<Item>>,
+        queue: Arc<ArrayQueue<Item>>,
         shared: Arc<Crossing>,
     },
 }
@@ -95,20 +96,20 @@ impl Waking {
 }
 
 impl Crossing {
-    fn new(sender: Waking, receiver: Waking) -> Self {
+    pub(crate) fn new(sender: Waking, receiver: Waking) -> Self {
         Self { blocked: AtomicBool::new(false), receiver, sender }
     }
 
     /// Says that the sender waits for room, and whether it must: the receiver
     /// may have made room meanwhile. \[real-time\]
-    fn must_wait<T>(&self, ring: &mut Producer<T>, capacity: usize) -> bool {
+    pub(crate) fn must_wait<T>(&self, ring: &mut Producer<T>, capacity: usize) -> bool {
         self.blocked.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         ring.len() >= capacity
     }
 
     /// Says that the receiver has taken something. \[real-time\]
-    fn made_room(&self) {
+    pub(crate) fn made_room(&self) {
         fence(Ordering::SeqCst);
         if self.blocked.load(Ordering::Relaxed) && self.blocked.swap(false, Ordering::Relaxed) {
             self.sender.wake();
@@ -126,7 +127,7 @@ pub(crate) enum Receiver {
     },
     /// Its next item stands apart once it was looked at.
     Open {
-        queue: std::sync::Arc<ArrayQueue<Item>>,
+        queue: Arc<ArrayQueue<Item>>,
         head: Option<Item>,
     },
 }
@@ -146,7 +147,7 @@ pub(crate) struct Outlet {
     pub(crate) closing: bool,
     /// Whether the receiver has yet to be woken for what was put in.
     pub(crate) untold: bool,
-    pub(crate) ledger: std::sync::Arc<LinkLedger>,
+    pub(crate) ledger: Arc<LinkLedger>,
     /// In what it leaves its lane.
     pub(crate) shell: Option<Box<Shell>>,
 }
@@ -227,8 +228,8 @@ pub(crate) fn crossing(
     let shared = Arc::new(Crossing::new(sender, receiver));
     // One more than asked for, so that `End` always has a place.
     if overflow == Overflow::DropOldest {
-        let queue = std::sync::Arc::new(ArrayQueue::new(capacity + 1));
-        let sending = std::sync::Arc::clone(&queue);
+        let queue = Arc::new(ArrayQueue::new(capacity + 1));
+        let sending = Arc::clone(&queue);
         (Sender::Open { queue: sending, shared }, Receiver::Open { queue, head: None })
     } else {
         let (producer, consumer) = ring(capacity + 1);

@@ -238,7 +238,7 @@ impl Supervisor {
             let lane = lanes[&schedule.lane_of[index]].mailbox.waker();
             // Numbers are given out in the graph's order, below.
             let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
-            let waker = NodeWaker::new(crate::sync::Arc::clone(lane), id);
+            let waker = NodeWaker::new(Arc::clone(lane), id);
             let node = &graph.nodes[index];
             match build(node, &waker, options.seed, &clock, &shared) {
                 Ok(made_node) => {

@@ -29,11 +29,11 @@
 //! caller sees the bit cleared and sets it anew, or the lane sees the item.
 //! Whoever set the bit first is the one who sets `pending` and wakes.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::ledger::NodeId;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, Thread, current, fence, park};
+use crate::sync::{AtomicBool, AtomicU64, Ordering, Thread, current, fence, park};
 
 const WORDS: usize = if cfg!(loom) { 1 } else { 62 };
 /// How many places there are.

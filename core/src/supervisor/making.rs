@@ -126,7 +126,7 @@ impl Supervisor {
     /// have.
     pub(super) fn waker_for(&self, node: &GraphNode, lane: usize) -> NodeWaker {
         let id = self.retired.number_of(&node.name, node.spec).unwrap_or(NodeId(self.next.node));
-        NodeWaker::new(crate::sync::Arc::clone(self.lanes[&lane].mailbox.waker()), id)
+        NodeWaker::new(Arc::clone(self.lanes[&lane].mailbox.waker()), id)
     }
 
     /// Makes both ends of a link and enters them in the edits of their lanes.
@@ -158,7 +158,7 @@ impl Supervisor {
             (link::Sender::Local { node: to, cell: 0 }, Receiver::Local(queue))
         } else {
             let waking = |lane: usize, node: NodeId| Waking {
-                lane: crate::sync::Arc::clone(self.lanes[&lane].mailbox.waker()),
+                lane: Arc::clone(self.lanes[&lane].mailbox.waker()),
                 place: Place::of(node),
             };
             let (sender, receiver) = (waking(sending.lane, from), waking(receiving.lane, to));

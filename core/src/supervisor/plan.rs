@@ -289,7 +289,7 @@ impl Supervisor {
         let Some(entry) = fresh.or_else(|| self.lanes.get(&lane)) else {
             return Wish { node, member, rank: 0, lane, pools: Vec::new(), kept, made: None, replaces };
         };
-        let waker = NodeWaker::new(crate::sync::Arc::clone(entry.mailbox.waker()), account.id);
+        let waker = NodeWaker::new(Arc::clone(entry.mailbox.waker()), account.id);
         let wanted = std::mem::take(&mut node.params);
         node.params = neutral(&node, &wanted);
         let made = build(&node, &waker, self.seed, &self.clock, &self.shared);
