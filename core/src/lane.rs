@@ -191,7 +191,7 @@ impl Lane {
     pub(crate) fn run(mut self, spin: Duration) {
         while !self.quit {
             self.turn();
-            if self.ready.is_empty() {
+            if !self.quit && self.ready.is_empty() {
                 let limit = self.next_timer().map(|at| at.since(self.clock.now()));
                 if limit.is_none_or(|limit| !limit.is_zero()) && !self.spin(spin, limit) {
                     self.mailbox.waker().sleep(limit);

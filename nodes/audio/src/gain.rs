@@ -102,6 +102,10 @@ fn factor(gain_db: f64) -> f32 {
 /// `target`; gives the factor after the last sample.
 fn ramp(samples: &mut [f32], from: f32, target: f32, step: f32) -> f32 {
     let mut factor = from;
+    if from == target {
+        samples.iter_mut().for_each(|sample| *sample *= factor);
+        return factor;
+    }
     for sample in samples {
         factor = if (target - factor).abs() <= step.abs() { target } else { factor + step };
         *sample *= factor;

@@ -92,14 +92,44 @@ impl Tone {
     }
 }
 
-impl Node for Tone {
-    fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        let Some((_, header)) = self.pace.due(cx) else { return Ok(()) };
+/// Samples of an even tone that are turned on from one exact sine.
+const TURNED: usize = 16;
+
+impl Tone {
+    fn fill_sample_by_sample(&mut self) {
         for sample in &mut self.samples {
             let swell = if self.swell_step == 0 { 1.0 } else { (1.0 - cosine(self.swell_phase)) / 2.0 };
             *sample = (sine(self.phase) * self.amplitude.next() * swell) as f32;
             self.phase = self.phase.wrapping_add(self.step.next() as u64);
             self.swell_phase = self.swell_phase.wrapping_add(self.swell_step);
+        }
+    }
+
+    /// The same where nothing changes from sample to sample: of each few samples
+    /// the first is exact, and the others are it turned on by whole steps.
+    fn fill_evenly(&mut self) {
+        let (step, amplitude) = (self.step.value as u64, self.amplitude.value);
+        let turns: [_; TURNED] = std::array::from_fn(|n| {
+            let by = step.wrapping_mul(n as u64);
+            (sine(by) * amplitude, cosine(by) * amplitude)
+        });
+        for samples in self.samples.chunks_mut(TURNED) {
+            let (sine, cosine) = (sine(self.phase), cosine(self.phase));
+            for (sample, (turn_sine, turn_cosine)) in samples.iter_mut().zip(turns) {
+                *sample = (sine * turn_cosine + cosine * turn_sine) as f32;
+            }
+            self.phase = self.phase.wrapping_add(step.wrapping_mul(samples.len() as u64));
+        }
+    }
+}
+
+impl Node for Tone {
+    fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        let Some((_, header)) = self.pace.due(cx) else { return Ok(()) };
+        if self.swell_step == 0 && self.step.is_still() && self.amplitude.is_still() {
+            self.fill_evenly();
+        } else {
+            self.fill_sample_by_sample();
         }
         let mut frame = cx.audio(0, self.format, header);
         for channel in 0..usize::from(self.format.channels) {
@@ -108,7 +138,6 @@ impl Node for Tone {
         cx.push(0, frame);
         Ok(())
     }
-
     fn control(
         &mut self,
         control: &Control,
@@ -169,6 +198,10 @@ impl Ramp {
         self.left = samples.max(1);
         self.change = (target - self.value) / f64::from(self.left);
         self.target = target;
+    }
+
+    const fn is_still(&self) -> bool {
+        self.left == 0
     }
 
     /// The value now; it moves on.
