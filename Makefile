@@ -10,7 +10,7 @@ SECONDS_TO_RUN ?= 10
 # Such as BENCH="--rows inline,hop" or BENCH=--quick.
 BENCH ?=
 
-.PHONY: help setup tools call test bench format lint
+.PHONY: help setup tools call test verify loom miri bench format lint
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,8 +40,19 @@ call: setup ## a ten-second call between two people in one process; see out/
 	target/release/sidetone run graphs/call.toml --seconds $(SECONDS_TO_RUN)
 	@echo; echo "What they saw and heard is in out/; begin with out/contact_sheet.png:"; ls -lh out
 
-test: setup tools format lint ## everything: formatting, lints, unit, contract, whole-graph and doc tests
+test: setup tools format lint loom ## everything: formatting, lints, unit, contract, whole-graph and doc tests
 	cargo test --workspace --locked
+
+verify: setup loom miri ## the lock-free parts under loom, and core's unsafe code under Miri (takes a nightly toolchain)
+
+# Its own target folder, since the flag concerns every crate.
+loom:
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --locked -p sidetone-core --lib loom_
+
+miri:
+	rustup toolchain install nightly --profile minimal --component miri,rust-src
+	CARGO_TARGET_DIR=target/miri cargo +nightly miri test --locked -p sidetone-core --lib -- \
+	  pool:: ring:: waker:: frame:: link:: ready:: timers::
 
 bench: setup ## measure Sidetone beside its peers, in under 15 minutes; see benches/RESULTS.md
 	cargo bench --locked --bench suite -- run $(BENCH)

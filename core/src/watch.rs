@@ -124,7 +124,7 @@ pub(crate) struct LaneBook {
     /// Since when it is there.
     pub(crate) since: Timestamp,
     pub(crate) ledger: Arc<LaneLedger>,
-    pub(crate) waker: crate::sync::Arc<LaneWaker>,
+    pub(crate) waker: Arc<LaneWaker>,
 }
 
 /// What was read at one time.
