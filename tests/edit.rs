@@ -225,7 +225,7 @@ impl Draft {
         // What holds sound back makes a mixer, which keeps the time, run dry.
         let kinds = if which == 0 { 5 } else { 4 };
         let effect = |random: &mut fastrand::Rng| match random.u8(0..kinds) {
-            0 | 1 => format!("\"audio.gain\", gain_db = {}", random.i8(-12..=6)),
+            0 | 1 => format!("\"audio.gain\", gain_db = {}", random.i8(-18..=0)),
             2 => "\"audio.level\"".to_owned(),
             3 => "\"audio.resample\"".to_owned(),
             _ => "\"check.hold\"".to_owned(),
@@ -326,33 +326,40 @@ fn steepest(samples: &[f32]) -> f32 {
 #[test]
 fn a_thousand_random_edits_lose_no_sample() {
     let draft = |run: &str| Draft { run: run.to_owned(), capacity: 16, ..Draft::default() };
-    let outcome = run(draft("edited"), 1_000, 7);
-    assert_eq!((outcome.edits, outcome.refused.len()), (1_000, 0), "{:#?}", outcome.refused);
-    assert!(outcome.report.faults.is_empty(), "{:?}", outcome.report.faults);
-    run(draft("alone"), 0, 7);
-
-    // What no edit touches is what it is without them.
-    let (kept, numbers) = heard("edited", "keep");
+    run(draft("alone"), 0, 0);
     let (alone, _) = heard("alone", "keep");
-    assert!(kept.len() > 40 * 48_000 && alone == kept[..alone.len()]);
-    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
+    for seed in [7, 110, 160, 161] {
+        let name = format!("seed {seed}");
+        let outcome = run(draft(&name), 1_000, seed);
+        assert_eq!((outcome.edits, outcome.refused.len()), (1_000, 0), "{name}: {:#?}", outcome.refused);
+        assert!(outcome.report.faults.is_empty(), "{name}: {:?}", outcome.report.faults);
 
-    // Where effects come and go, every frame comes once and in its place.
-    let (samples, numbers) = heard("edited", "ear");
-    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "frames are out of place");
-    assert!(numbers.len() > 4_000, "{} frames came", numbers.len());
-    assert_eq!(samples.len(), numbers.len() * 480);
-    // At 6 dB the tone moves by 0.0115 from one sample to the next; a gain of 18 dB
-    // that turns in 10 ms moves it by 0.0007 more. Put in or taken out without a
-    // ramp, it would jump by 0.1.
-    assert!(steepest(&samples) < 0.0125, "a step of {}", steepest(&samples));
-    // Another tone is mixed with one that comes and goes, 40 dB below it.
-    let (mixed, numbers) = heard("edited", "sum");
-    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
-    assert!(steepest(&mixed[480..]) < 0.0085, "a step of {} in the mix", steepest(&mixed[480..]));
+        // What no edit touches is what it is without them.
+        let (kept, numbers) = heard(&name, "keep");
+        assert!(kept.len() > 40 * 48_000 && alone == kept[..alone.len()], "{name}");
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{name}");
 
-    assert_eq!(FREED.get(), 0, "lanes that keep the real-time rules free nothing");
-    // The same graph was there every hundred edits.
-    let (first, last) = (outcome.live[1], outcome.live[9]);
-    assert!(last - first < 256 * 1024, "{} bytes more after 800 edits: {:?}", last - first, outcome.live);
+        // Where effects come and go, every frame comes once and in its place.
+        let (samples, numbers) = heard(&name, "ear");
+        let wrong: Vec<_> = numbers.windows(2).filter(|pair| pair[1] != pair[0] + 1).collect();
+        assert!(wrong.is_empty(), "{name}: frames are out of place: {wrong:?}");
+        assert!(numbers.len() > 4_000, "{name}: {} frames came", numbers.len());
+        assert_eq!(samples.len(), numbers.len() * 480);
+        // The tone moves by 0.0058 from one sample to the next, and while a gain of
+        // 18 dB turns in 10 ms by 0.0002 more. Put in or taken out without a ramp,
+        // that gain would have it jump by up to 0.087.
+        assert!(steepest(&samples) < 0.0065, "{name}: a step of {}", steepest(&samples));
+        // Another tone is mixed with one that comes and goes, 40 dB below it.
+        let (mixed, numbers) = heard(&name, "sum");
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{name}");
+        let mixed = &mixed[480..];
+        assert!(steepest(mixed) < 0.0045, "{name}: a step of {} in the mix", steepest(mixed));
+
+        assert_eq!(FREED.get(), 0, "{name}: lanes that keep the real-time rules free nothing");
+        // The same graph was there each time. Participants that went may leave a
+        // megabyte until the next one comes; an edit that left 3 KB would show.
+        let least = |bytes: &[i64]| bytes.iter().copied().min().unwrap();
+        let more = least(&outcome.live[5..]) - least(&outcome.live[1..5]);
+        assert!(more < 1_500_000, "{name}: {more} bytes more: {:?}", outcome.live);
+    }
 }

@@ -66,6 +66,8 @@ pub(crate) struct Cell {
     pub(crate) duties: Option<Box<Duties>>,
     /// Whether the graph was told to stop.
     pub(crate) stopping: bool,
+    /// Whether an edit takes it away: what it feeds may go on otherwise.
+    pub(crate) leaving: bool,
     /// Whether anything ever fed it, or may.
     pub(crate) fed: bool,
     started: bool,
@@ -157,6 +159,7 @@ impl Cell {
             rank: 0,
             duties: None,
             stopping: false,
+            leaving: false,
             fed: false,
             started: false,
             due: false,
@@ -329,9 +332,11 @@ impl Cell {
     fn note_ends(&mut self, out: &mut Outbox) {
         let mut gone = false;
         for inlet in self.wiring.inlets.iter_mut().filter(|inlet| inlet.after.is_none()) {
-            if matches!(inlet.peek(), Some(Item::End)) {
-                inlet.pop();
-                inlet.ended = true;
+            if matches!(inlet.peek(), Some(Item::End | Item::Cut)) {
+                match inlet.pop() {
+                    Some(Item::Cut) => inlet.note_cut(),
+                    _ => inlet.ended = true,
+                }
             }
             gone |= inlet.leaving && inlet.ended;
         }

@@ -182,6 +182,10 @@ impl Context<'_> {
                 inlet.ended = true;
                 None
             }
+            Item::Cut => {
+                inlet.note_cut();
+                None
+            }
         }
     }
 

@@ -164,6 +164,7 @@ mod tests {
             ended: false,
             is_loop: false,
             leaving: false,
+            cut: false,
             offered: 0,
             gap: false,
             source: None,

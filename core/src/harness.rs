@@ -292,7 +292,7 @@ impl Harness {
             for staged in self.out.staged.drain(..) {
                 match staged.item {
                     Item::Frame(frame) => self.outputs[staged.port].push_back((staged.key, frame)),
-                    Item::End => self.ended.extend(staged.key),
+                    Item::End | Item::Cut => self.ended.extend(staged.key),
                 }
             }
             self.events.append(&mut self.out.events);
@@ -400,6 +400,7 @@ fn inlet(port: usize, link: usize) -> Inlet {
         ended: false,
         is_loop: false,
         leaving: false,
+        cut: false,
         offered: 0,
         gap: false,
         source: None,

@@ -30,7 +30,7 @@ use crate::control::{Control, Through};
 use crate::event::{Event, EventKind, Key};
 pub(crate) use crate::lane_edit::{CELLS, Edit, Notice, Room, Tuning};
 use crate::ledger::{Counter, DropReason, NodeId};
-use crate::link::{self, Inlet, Item, Outlet, Overflow, Shell};
+use crate::link::{self, Inlet, Item, LinkId, Outlet, Overflow, Shell};
 use crate::node::Node;
 use crate::ready::Ready;
 use crate::timers::Timers;
@@ -352,6 +352,11 @@ impl Lane {
         }
         cell.enter(start, self.now, &mut self.out);
         self.hand_out(cell);
+        // A last call may have put out more than there is room for: what spilled is
+        // seen to whether or not the node is called again.
+        if cell.wiring.outlets.iter().any(|outlet| !outlet.spill.is_empty()) {
+            self.ready.set(cell.position);
+        }
         let again = cell.is_due_again(self.now);
         if again {
             self.ready.set(cell.position);
@@ -478,8 +483,11 @@ impl Lane {
                 std::mem::swap(outlets, &mut cell.wiring.outlets);
             }
         }
-        for (node, inlet) in edit.inlets.drain(..) {
+        for (node, mut inlet) in edit.inlets.drain(..) {
             if let Some(cell) = self.cell_mut(node) {
+                // The link before it may have ended and gone by now.
+                let is_there = |before: &LinkId| cell.wiring.inlets.iter().any(|inlet| inlet.link == *before);
+                inlet.after = inlet.after.filter(is_there);
                 cell.fed = true;
                 cell.wiring.inlets.push(inlet);
             }
@@ -523,7 +531,7 @@ impl Lane {
             let Some(at) = self.place_of(node) else { continue };
             let Some(cell) = self.cells[at].as_deref_mut() else { continue };
             let inlet = cell.wiring.inlets.iter_mut().find(|inlet| inlet.link == link);
-            inlet.into_iter().for_each(|inlet| inlet.leaving = true);
+            inlet.into_iter().for_each(Inlet::leave);
             cell.wiring.part(&mut self.out.parted);
         }
         for &(node, link) in &edit.end {
@@ -532,7 +540,7 @@ impl Lane {
             let ended = cell.state == State::Ended;
             let is_open = |outlet: &&mut Outlet| outlet.link == link && !outlet.closing && !ended;
             for outlet in cell.wiring.outlets.iter_mut().filter(is_open) {
-                deliver(&mut self.cells, &mut self.ready, outlet, Item::End);
+                deliver(&mut self.cells, &mut self.ready, outlet, Item::Cut);
                 outlet.tell();
                 outlet.closing = true;
             }
@@ -542,6 +550,7 @@ impl Lane {
             let Some(place) = self.place_of(node) else { continue };
             let Some(mut cell) = self.cells[place].take() else { continue };
             cell.stopping = true;
+            cell.leaving = true;
             // Nobody will make it anew.
             if cell.state == State::AwaitingNode {
                 cell.end();
@@ -670,7 +679,7 @@ impl Lane {
         if cell.wiring.ended {
             cell.wiring.ended = false;
             for outlet in &mut cell.wiring.outlets {
-                deliver(cells, ready, outlet, Item::End);
+                deliver(cells, ready, outlet, if cell.leaving { Item::Cut } else { Item::End });
             }
         }
         cell.wiring.outlets.iter_mut().for_each(Outlet::tell);
@@ -728,6 +737,7 @@ fn send(
         let copy = match &item {
             Item::Frame(frame) => Item::Frame(frame.clone()),
             Item::End => Item::End,
+            Item::Cut => Item::Cut,
         };
         deliver(cells, ready, outlet, copy);
     }

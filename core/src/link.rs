@@ -56,6 +56,10 @@ pub(crate) enum Item {
     Frame(Frame),
     /// No more comes.
     End,
+    /// No more comes by this link, since an edit takes it away: the receiver does
+    /// not count it as ended before it has that edit too, which may bring the link
+    /// that goes on for this one.
+    Cut,
 }
 
 /// Where a link's frames are put.
@@ -168,6 +172,8 @@ pub(crate) struct Inlet {
     pub(crate) is_loop: bool,
     /// Whether it goes once it has ended.
     pub(crate) leaving: bool,
+    /// Whether it was cut.
+    pub(crate) cut: bool,
     /// How many items the present call may still take: those that waited when
     /// it began. More may come meanwhile, but a call must come to an end.
     pub(crate) offered: usize,
@@ -241,6 +247,18 @@ pub(crate) fn crossing(
 }
 
 impl Inlet {
+    /// Notes that it was cut.
+    pub(crate) const fn note_cut(&mut self) {
+        self.cut = true;
+        self.ended |= self.leaving;
+    }
+
+    /// Notes that it goes once it has ended.
+    pub(crate) const fn leave(&mut self) {
+        self.leaving = true;
+        self.ended |= self.cut;
+    }
+
     /// Whether its node knows it as `stream`.
     pub(crate) fn is(&self, stream: LinkId) -> bool {
         self.stream == stream && self.after.is_none()
@@ -426,6 +444,7 @@ mod tests {
                 ended: false,
                 is_loop: false,
                 leaving: false,
+                cut: false,
                 offered: 0,
                 gap: false,
                 source: None,
@@ -444,7 +463,7 @@ mod tests {
         while let Some(item) = inlet.pop() {
             seen.push(match item {
                 Item::Frame(frame) => Some(frame.header.sequence),
-                Item::End => None,
+                Item::End | Item::Cut => None,
             });
             outlet.must_wait();
         }

@@ -456,6 +456,7 @@ impl Supervisor {
                 self.act_on(&event, drivers, observe);
             }
         }
+        self.let_strays_go();
         let late = |entry: &super::NodeEntry| entry.leaving.is_some_and(|since| now >= since + self.drain);
         if self.nodes.values().any(|entry| !entry.ended && !entry.removed && late(entry)) {
             any = true;

@@ -21,6 +21,9 @@ use crate::waker::{NodeWaker, Place};
 use super::retired::{LinkAccount, NodeAccount};
 use super::{Edits, LinkEntry, NodeEntry, Supervisor, Wanted, post};
 
+/// Items that the shortest queue inside a lane has room for without growing.
+const BURST: usize = 16;
+
 impl Supervisor {
     pub(super) fn post_edits(&mut self, edits: Edits) {
         for (number, mut edit) in edits.0 {
@@ -154,7 +157,8 @@ impl Supervisor {
         self.links
             .insert(link, LinkEntry { from: wanted.from, to: wanted.to, is_loop, stream, leaving, account });
         let (sender, receiver) = if sending.lane == receiving.lane {
-            let queue = VecDeque::with_capacity(wanted.capacity + 1);
+            // A call that ends a node may put out more than there is room for.
+            let queue = VecDeque::with_capacity((wanted.capacity + 1).max(BURST));
             (link::Sender::Local { node: to, cell: 0 }, Receiver::Local(queue))
         } else {
             let waking = |lane: usize, node: NodeId| Waking {
@@ -187,6 +191,7 @@ impl Supervisor {
             ended: false,
             is_loop: wanted.is_loop,
             leaving: false,
+            cut: false,
             offered: 0,
             gap: false,
             source: Some(source),
