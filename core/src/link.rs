@@ -326,7 +326,7 @@ impl Outlet {
             Sender::Ring { ring, .. } => {
                 if self.overflow == Overflow::DropNewest && is_frame && !ring.has_room(self.capacity) {
                     dropped = 1;
-                } else if !self.spill.is_empty() {
+                } else if !self.spill.is_empty() || (is_frame && !ring.has_room(self.capacity)) {
                     self.spill.push_back(item);
                 } else if let Err(item) = ring.push(item) {
                     self.spill.push_back(item);

@@ -21,7 +21,8 @@ use crate::waker::{NodeWaker, Place};
 use super::retired::{LinkAccount, NodeAccount};
 use super::{Edits, LinkEntry, NodeEntry, Supervisor, Wanted, post};
 
-/// Items that the shortest queue inside a lane has room for without growing.
+/// Items that the shortest queue, and what is spilled beside a ring, have room for
+/// without growing.
 const BURST: usize = 16;
 
 impl Supervisor {
@@ -175,7 +176,7 @@ impl Supervisor {
             sender,
             capacity: wanted.capacity,
             overflow: wanted.overflow,
-            spill: VecDeque::new(),
+            spill: VecDeque::with_capacity(if sending.lane == receiving.lane { 0 } else { BURST }),
             closing: false,
             untold: false,
             ledger,
