@@ -10,10 +10,13 @@
 //!
 //! The delay is `next_at` less that media time, above the estimate's base. It
 //! grows by standing still (a concealment goes out, media time waits) and falls
-//! by leaving a frame out.
+//! by leaving a frame out. By less than a frame it moves without either: what
+//! goes out does so a little later or sooner. As long as nothing went out, it is
+//! whatever the quickest packet so far says.
 
 use std::time::Duration;
 
+use sidetone_core::timestamp::duration_nanos;
 use sidetone_core::{DropReason, Flags, Frame, Header, Timestamp};
 
 use crate::delay_estimate::{DelayEstimate, DelayRange, Nanos, media_nanos};
@@ -40,6 +43,9 @@ const SKIP_EVERY: Duration = Duration::from_millis(500);
 /// fast.
 const STALLED: Nanos = 100_000_000;
 const SKIP_SOON: Duration = Duration::from_millis(100);
+/// A delay that is too long by less than a frame falls by one part in so many of
+/// the time that passes, as if the sender's clock were that much faster.
+const SLOWLY: u32 = 200;
 /// So long a quiet place to skip is waited for, and so long no skip follows
 /// after the clock was set back.
 const SKIP_PATIENCE: Duration = Duration::from_secs(2);
@@ -77,6 +83,8 @@ pub(crate) struct AudioJitter {
     seen: Box<[i64]>,
     held: usize,
     clock: Option<Clock>,
+    /// Whether nothing went out since the clock was started.
+    is_fresh: bool,
     /// When the last frame that went out ended, once one did.
     ended_at: Option<Timestamp>,
     /// Where the next frame stands on the output's timeline.
@@ -107,6 +115,7 @@ impl AudioJitter {
             seen: vec![-1; SLOTS].into(),
             held: 0,
             clock: None,
+            is_fresh: false,
             ended_at: None,
             pts: Timestamp::ZERO,
             captured: Timestamp::ZERO,
@@ -189,6 +198,7 @@ impl AudioJitter {
                 self.set_clock(position);
                 self.skip_from = now + SKIP_PATIENCE;
             }
+            Some(clock) if self.is_fresh => self.start_sooner(now, clock),
             Some(_) => {}
         }
         self.starved = 0;
@@ -216,6 +226,7 @@ impl AudioJitter {
                     continue;
                 }
                 self.inserted = true;
+                self.is_fresh = false;
                 let flag = if matches!(next, Next::Silence { .. }) { Flags::SILENCE } else { Flags::LOST };
                 return Some(Step::Hollow(self.header(flag, self.frame_units, false)));
             }
@@ -227,8 +238,12 @@ impl AudioJitter {
                 continue;
             }
             self.inserted = false;
+            self.is_fresh = false;
             return match next {
-                Next::Packet { seq } => self.play(seq),
+                Next::Packet { seq } => {
+                    self.fall_slowly(delay);
+                    self.play(seq)
+                }
                 Next::Silence { units } => Some(Step::Hollow(self.header(Flags::SILENCE, units, true))),
                 Next::Lost { units, skip_to, successor } => {
                     let mut header = self.header(Flags::LOST, units, true);
@@ -257,7 +272,33 @@ impl AudioJitter {
         self.captured = header.captured;
         self.number = header.sequence;
         self.late_in_a_row = 0;
+        self.is_fresh = true;
         self.clock = Some(Clock { next_at, next_seq: position.sequence, next_ts: position.timestamp });
+    }
+
+    /// Starts the clock as early as the quickest packet so far allows: the first
+    /// may have been slower, as a sender's that has only just begun is.
+    fn start_sooner(&mut self, now: Timestamp, clock: Clock) {
+        let due = self.delay.due(media_nanos(clock.next_ts, RATE)).max(now);
+        let next_at = self.ended_at.map_or(due, |ended| due.max(ended)).min(clock.next_at);
+        if self.ended_at.is_some() {
+            self.pts = self.pts - clock.next_at.since(next_at);
+        }
+        self.clock = Some(Clock { next_at, ..clock });
+    }
+
+    /// Lets the frame after the next one go out a little sooner, if the `delay` is
+    /// longer than any packet of late needed.
+    fn fall_slowly(&mut self, delay: Nanos) {
+        let slack = duration_nanos(SLACK).cast_signed();
+        let needed = self.delay.target().max(self.delay.greatest() + slack);
+        let excess = delay.saturating_sub(needed);
+        if !(1..self.frame_nanos()).contains(&excess) {
+            return;
+        }
+        let most = length(self.frame_units) / SLOWLY;
+        let sooner = most.min(Duration::from_nanos(excess.cast_unsigned()));
+        self.clock = self.clock.map(|clock| Clock { next_at: clock.next_at - sooner, ..clock });
     }
 
     fn rest(&mut self) {

@@ -60,6 +60,8 @@ pub(crate) struct DelayEstimate {
     weight: f64,
     packets: f64,
     target: Nanos,
+    /// The greatest delay of late, above the base.
+    greatest: Nanos,
     /// What came in each of the last seconds.
     seconds: [Second; WINDOW_SECONDS as usize],
     base: Option<Nanos>,
@@ -93,6 +95,7 @@ impl DelayEstimate {
             weight: 1.0,
             packets: 0.0,
             target: 0,
+            greatest: 0,
             seconds: [Second::NONE; WINDOW_SECONDS as usize],
             base: None,
         }
@@ -106,7 +109,8 @@ impl DelayEstimate {
     pub(crate) fn reset(&mut self) {
         self.counts.fill(0.0);
         self.top = 0;
-        (self.total, self.weight, self.packets, self.target) = (0.0, 1.0, 0.0, 0);
+        (self.total, self.weight, self.packets) = (0.0, 1.0, 0.0);
+        (self.target, self.greatest) = (0, 0);
         self.seconds = [Second::NONE; WINDOW_SECONDS as usize];
         self.base = None;
     }
@@ -134,8 +138,9 @@ impl DelayEstimate {
         let (packets, greatest) = recent.fold((0, Nanos::MIN), |(packets, greatest), known| {
             (packets + known.packets, greatest.max(known.greatest))
         });
+        self.greatest = greatest - base;
         if f64::from(packets) * (1.0 - self.range.quantile) >= ENOUGH {
-            self.target = self.target.min(bucket(greatest - base) * BUCKET);
+            self.target = self.target.min(bucket(self.greatest) * BUCKET);
         }
     }
 
@@ -173,6 +178,11 @@ impl DelayEstimate {
     pub(crate) fn target(&self) -> Nanos {
         let min = duration_nanos(self.range.min).cast_signed();
         self.target.clamp(min, self.max().max(min))
+    }
+
+    /// The greatest delay of late, above the base.
+    pub(crate) const fn greatest(&self) -> Nanos {
+        self.greatest
     }
 
     /// The longest wait allowed.

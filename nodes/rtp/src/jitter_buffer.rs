@@ -25,7 +25,11 @@
 //! time (by less than half a frame, it just goes out so much later); when it may
 //! fall by a frame, one is left out, in silence if there is some within 2 s, and
 //! then one every 500 ms for as long as it may (every 100 ms while it is too long
-//! by 100 ms or more, as after a stall); frames left out count as overflow. After three late
+//! by 100 ms or more, as after a stall); frames left out count as overflow. What
+//! is less than a frame goes at a two-hundredth of the time that passes, frames
+//! going out so much sooner, down to what the latest packet of the last 10 s
+//! needed. Until the first frame goes out, the quickest packet that came decides
+//! when, so that a sender's slow beginning does not stay. After three late
 //! packets in a row the clock is set back to the fourth. After a second without
 //! packets nothing goes out until they return; `pts` then has moved on as time
 //! did. Key frames are asked for at most every 300 ms; pictures that cannot be

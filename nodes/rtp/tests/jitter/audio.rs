@@ -21,7 +21,8 @@ fn link(params: &[(&str, Value)]) -> Link {
 }
 
 /// Frames follow one another on the output's timeline, and by the clock unless
-/// it was set on: by less than half a frame, or after a rest.
+/// it was set: on by less than half a frame, or after a rest, or back by a
+/// two-hundredth of a frame.
 fn continuous(link: &Link) {
     for pair in link.out.windows(2) {
         let end = pair[0].pts + pair[0].duration;
@@ -31,7 +32,9 @@ fn continuous(link: &Link) {
         }
         assert_eq!(pair[1].pts, end);
         let interval = pair[1].at - pair[0].at;
-        let slide = interval.checked_sub(pair[0].duration).expect("out before its time");
+        let sooner = pair[0].duration.saturating_sub(interval);
+        assert!(sooner <= pair[0].duration / 200, "{sooner:?} too soon at {:?}", pair[1].at);
+        let slide = interval.saturating_sub(pair[0].duration);
         assert!(slide < pair[0].duration / 2, "{slide:?} at {:?}", pair[1].at);
     }
 }
@@ -46,6 +49,48 @@ fn a_clean_link_adds_a_millisecond_and_wraps_unnoticed() {
     }
     assert_eq!((link.lost(), link.node.ledger().drops()), (0, 0));
     assert!(link.node.has_ended());
+    continuous(&link);
+}
+
+#[test]
+fn a_first_packet_that_was_slow_says_nothing_of_the_others() {
+    for (min_ms, least) in [(50, ms(50)), (0, ms(1))] {
+        let mut link = link(&[("min_ms", min_ms.into())]);
+        let slow = |n: u16| if n == 0 { ms(9) } else { ms(0) };
+        link.arrive((0..1_500).map(|n| (sent(n) + ms(30) + slow(n), packet(n))).collect()).end();
+        let delay = |n: u16| link.out[usize::from(n)].at - sent(n) - ms(30);
+        if min_ms > 20 {
+            assert_eq!(delay(0), least, "the second came in time to tell");
+        }
+        // Otherwise it is kept until the first packet is forgotten.
+        assert_eq!((delay(1_499), link.lost(), link.node.ledger().drops()), (least, 0, 0));
+        continuous(&link);
+    }
+}
+
+#[test]
+fn what_no_packet_needs_goes_without_a_frame_left_out() {
+    let mut link = link(&[("min_ms", 20.into())]);
+    // As long as the sender takes to begin, and then as quick as it can be.
+    let slow = |n: u16| if n < 25 { ms(15) } else { ms(0) };
+    link.arrive((0..400).map(|n| (sent(n) + slow(n), packet(n))).collect()).end();
+    let delay = |n: u16| link.out[usize::from(n)].at - sent(n);
+    assert_eq!((delay(0), delay(24)), (ms(35), ms(35)));
+    // Three seconds for 15 ms, at a two-hundredth.
+    assert!(delay(170) > ms(20) && delay(180) == ms(20), "{:?} {:?}", delay(170), delay(180));
+    assert_eq!((link.lost(), link.node.ledger().drops()), (0, 0));
+    continuous(&link);
+}
+
+#[test]
+fn a_delay_that_some_packet_of_late_needed_stays() {
+    let mut link = link(&[]);
+    // One in a hundred is 15 ms late, as the first is: fewer than the quantile
+    // waits for.
+    let late = |n: u16| if n % 100 == 0 { ms(15) } else { ms(0) };
+    link.arrive((0..3_000).map(|n| (sent(n) + late(n), packet(n))).collect()).end();
+    assert_eq!((link.lost(), link.node.ledger().drops()), (0, 0));
+    assert_eq!(link.out[2_999].at - sent(2_999), ms(16));
     continuous(&link);
 }
 
