@@ -87,7 +87,7 @@ fn a_delay_that_some_packet_of_late_needed_stays() {
     let mut link = link(&[]);
     // One in a hundred is 15 ms late, as the first is: fewer than the quantile
     // waits for.
-    let late = |n: u16| if n % 100 == 0 { ms(15) } else { ms(0) };
+    let late = |n: u16| if n.is_multiple_of(100) { ms(15) } else { ms(0) };
     link.arrive((0..3_000).map(|n| (sent(n) + late(n), packet(n))).collect()).end();
     assert_eq!((link.lost(), link.node.ledger().drops()), (0, 0));
     assert_eq!(link.out[2_999].at - sent(2_999), ms(16));
