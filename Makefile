@@ -49,9 +49,10 @@ verify: setup loom miri ## the lock-free parts under loom, and core's unsafe cod
 loom:
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --locked -p sidetone-core --lib loom_
 
+# Eight seeds: eight orders of the threads.
 miri:
 	rustup toolchain install nightly --profile minimal --component miri,rust-src
-	CARGO_TARGET_DIR=target/miri cargo +nightly miri test --locked -p sidetone-core --lib -- \
+	CARGO_TARGET_DIR=target/miri MIRIFLAGS=-Zmiri-many-seeds=0..8 cargo +nightly miri test --locked -p sidetone-core --lib -- \
 	  pool:: ring:: waker:: frame:: link:: ready:: timers::
 
 bench: setup ## measure Sidetone beside its peers, in under 15 minutes; see benches/RESULTS.md

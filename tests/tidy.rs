@@ -281,6 +281,27 @@ fn unsafe_code_stands_only_where_it_is_needed() {
 }
 
 #[test]
+fn miri_runs_the_tests_of_all_of_cores_unsafe_code() {
+    let makefile = read(&root().join("Makefile"));
+    let miri = makefile.split("\nmiri:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let mut found = 0;
+    let mut mistakes = Vec::new();
+    for path in files(&root().join("core/src"), ".rs") {
+        let source = read(&path);
+        if !source.contains("allow(unsafe_code)") {
+            continue;
+        }
+        found += 1;
+        let module = path.file_stem().unwrap().to_string_lossy();
+        if !source.contains("#[test]") || !miri.contains(&format!(" {module}::")) {
+            mistakes.push(format!("{}: it has unsafe code, but no tests that make miri runs", shown(&path)));
+        }
+    }
+    assert!(found >= 3, "the unsafe code was not found");
+    complain(&mistakes);
+}
+
+#[test]
 fn no_test_is_silenced_and_none_sleeps() {
     let mut mistakes = Vec::new();
     for path in files(&root(), ".rs") {

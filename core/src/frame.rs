@@ -642,4 +642,38 @@ mod tests {
         frame.set_len(1_000_000);
         assert_eq!(frame.bytes().len(), 64);
     }
+
+    #[test]
+    fn frames_go_to_another_thread_and_their_buffers_come_back() {
+        let count = if cfg!(miri) { 12 } else { 10_000 };
+        let format = Format::Audio(AudioFormat { rate: 48_000, channels: 2, samples: 32 });
+        let mut pool = FramePool::new(8);
+        let (mut into, mut out) = crate::ring::ring::<Frame>(4);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for n in 0..count {
+                    let mut frame = loop {
+                        match out.pop() {
+                            Some(frame) => break frame,
+                            None => std::thread::yield_now(),
+                        }
+                    };
+                    assert!(frame.channel(1).iter().all(|sample| *sample == n as f32));
+                    frame.channel_mut(1).fill(-1.0);
+                }
+            });
+            for n in 0..count {
+                let mut frame = pool.frame(Header::default(), format, 0);
+                frame.channel_mut(1).fill(n as f32);
+                // Some are kept a moment longer here, and written there meanwhile.
+                let kept = (n % 2 == 0).then(|| frame.clone());
+                while let Err(back) = into.push(frame) {
+                    frame = back;
+                    std::thread::yield_now();
+                }
+                assert!(kept.is_none_or(|kept| kept.channel(1)[0] == n as f32));
+            }
+        });
+        assert_eq!((pool.dry(), pool.is_home()), (0, true));
+    }
 }

@@ -310,4 +310,70 @@ mod tests {
         }
         assert_eq!((pool.dry(), pool.store.free.len()), (0, 64));
     }
+
+    #[test]
+    fn what_was_shared_may_be_written_once_the_others_have_let_go() {
+        let pool = Pool::new(2, || 0u64);
+        let mut mine = pool.get();
+        for round in 1..=if cfg!(miri) { 8 } else { 1_000 } {
+            let theirs = mine.clone();
+            std::thread::scope(|scope| {
+                let reader = scope.spawn(move || *theirs);
+                let value = loop {
+                    if let Some(value) = mine.get_mut() {
+                        break value;
+                    }
+                    std::thread::yield_now();
+                };
+                *value = round;
+                assert_eq!(reader.join().unwrap(), round - 1);
+            });
+        }
+        assert_eq!(pool.dry(), 0);
+    }
+
+    #[test]
+    fn what_one_thread_lets_go_another_takes_and_writes() {
+        let pool = Pool::new(1, || [0u64; 2]);
+        pool.fill(1);
+        let rounds = if cfg!(miri) { 16 } else { 10_000 };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..rounds {
+                        let mut value = loop {
+                            match pool.try_get() {
+                                Some(value) => break value,
+                                None => std::thread::yield_now(),
+                            }
+                        };
+                        let both = value.get_mut().unwrap();
+                        both[0] += 1;
+                        both[1] += 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(pool.try_get().as_deref(), Some(&[2 * rounds; 2]));
+    }
+
+    #[test]
+    fn a_pool_that_goes_while_values_come_back_frees_them_all() {
+        let counted = std::sync::Arc::new(());
+        for _ in 0..if cfg!(miri) { 4 } else { 1_000 } {
+            let made = std::sync::Arc::clone(&counted);
+            let pool = Pool::new(4, move || std::sync::Arc::clone(&made));
+            let values: Vec<_> = (0..6).map(|_| pool.get()).collect();
+            std::thread::scope(|scope| {
+                for value in values {
+                    scope.spawn(move || {
+                        let sibling = value.sibling();
+                        drop((value, sibling));
+                    });
+                }
+                scope.spawn(move || drop(pool));
+            });
+        }
+        assert_eq!(std::sync::Arc::strong_count(&counted), 1);
+    }
 }

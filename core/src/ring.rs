@@ -199,14 +199,44 @@ mod tests {
                 }
             });
             for n in 0..count {
-                let item = loop {
-                    match out.pop() {
-                        Some(item) => break item,
-                        None => std::thread::yield_now(),
-                    }
-                };
-                assert_eq!(*item, n);
+                while out.peek().is_none() {
+                    std::thread::yield_now();
+                }
+                assert_eq!(out.peek().map(|item| **item), Some(n));
+                assert_eq!(out.pop().as_deref(), Some(&n));
             }
         });
+    }
+
+    #[test]
+    fn what_is_left_when_its_ends_go_on_two_threads_is_dropped_once() {
+        let item = std::sync::Arc::new(());
+        for _ in 0..if cfg!(miri) { 4 } else { 1_000 } {
+            let (mut into, mut out) = ring(4);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    (0..3).for_each(|_| assert!(into.push(std::sync::Arc::clone(&item)).is_ok()));
+                    drop(into);
+                });
+                scope.spawn(|| drop((out.pop(), out)));
+            });
+        }
+        assert_eq!(std::sync::Arc::strong_count(&item), 1);
+    }
+
+    #[test]
+    fn its_counts_go_on_past_the_greatest_number() {
+        let (mut into, mut out) = ring(4);
+        let near = usize::MAX - 2;
+        (into.tail, into.head, out.tail, out.head) = (near, near, near, near);
+        into.shared.tail.0.store(near, Ordering::Relaxed);
+        into.shared.head.0.store(near, Ordering::Relaxed);
+        for n in 0..8 {
+            assert!(into.push(Box::new(n)).is_ok() && into.push(Box::new(n + 100)).is_ok());
+            assert_eq!((out.len(), out.pop().as_deref()), (2, Some(&n)));
+            assert_eq!(out.pop().as_deref(), Some(&(n + 100)));
+        }
+        (0..4).for_each(|n| assert!(into.push(Box::new(n)).is_ok()));
+        assert!(into.push(Box::new(4)).is_err(), "it is full");
     }
 }
