@@ -54,7 +54,7 @@ use crate::frame::{AudioFormat, Flags, Format, Frame};
 use crate::media_type::{Codec, MediaType, Size};
 use crate::timestamp::Timestamp;
 
-pub use reader::{Ending, Next, ReadError, Reader, walk};
+pub use reader::{Ending, Next, Reader, walk};
 pub use writer::Writer;
 
 const MAGIC: [u8; 8] = *b"SIDEREC\x1a";

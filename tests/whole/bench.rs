@@ -5,10 +5,10 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::{Scratch, shipped};
+use crate::{scratch, shipped};
 
 fn bench(args: &[&str]) -> Output {
-    let folder = Scratch::new();
+    let folder = scratch();
     let out = folder.path("");
     let all =
         [&["bench", "graphs/voice_low_latency.toml", "--virtual", "--seconds", "0.5", "--out", &out], args];

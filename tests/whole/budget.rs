@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sidetone::{Clock, Engine, EventKind, Graph, LoadOptions, Options, Remedy, Report, Update, registry};
 
-use crate::{Scratch, load, shipped};
+use crate::{Scratch, load, scratch, shipped};
 
 /// Runs a graph in virtual time; gives the report and its events.
 fn run(graph: Graph, seconds: u64) -> (Report, Vec<(f64, String, EventKind)>) {
@@ -47,7 +47,7 @@ fn late_drops(report: &Report, node: &str) -> u64 {
 
 #[test]
 fn a_slow_stage_is_named_and_late_frames_are_dropped_until_it_recovers() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let (report, events) = run(slow_stage(&folder, &[]), 20);
     let told: Vec<_> = events
         .iter()
@@ -80,7 +80,7 @@ fn a_slow_stage_is_named_and_late_frames_are_dropped_until_it_recovers() {
 
 #[test]
 fn without_a_remedy_the_delay_grows_for_as_long_as_the_stage_is_slow() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let (report, events) = run(slow_stage(&folder, &[("remedy", "report")]), 15);
     let within = events.iter().find(|(.., kind)| matches!(kind, EventKind::WithinBudget { .. })).unwrap();
     assert!(within.0 > 8.0 && late_drops(&report, "slow") == 0, "{within:?}");
@@ -90,7 +90,7 @@ fn without_a_remedy_the_delay_grows_for_as_long_as_the_stage_is_slow() {
 
 #[test]
 fn what_can_do_less_does_less_by_as_much_as_it_takes_and_all_again_later() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let (report, events) = run(slow_stage(&folder, &[("remedy", "degrade")]), 30);
     let levels: Vec<_> = events
         .iter()

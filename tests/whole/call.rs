@@ -5,7 +5,7 @@ use sidetone::{Report, Size, registry};
 use sidetone_test::scene::read_counter;
 use std::time::Duration;
 
-use crate::{Scratch, correlation, pictures, psnr, run_virtual, sound};
+use crate::{correlation, pictures, psnr, run_virtual, scratch, sound};
 
 /// Speech-like sound: a gliding voice with a few harmonics, in syllables, with
 /// pauses between words. Not periodic, so that it aligns in one place only.
@@ -52,7 +52,7 @@ fn assert_shares_add_up(report: &Report) {
 
 #[test]
 fn a_clean_call_shows_and_sounds_what_was_sent() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let spoken = voice(3.0, 48_000);
     write_wav(&folder.path("mic.wav"), &spoken);
     let settings = [
@@ -97,7 +97,7 @@ fn a_clean_call_shows_and_sounds_what_was_sent() {
 #[test]
 fn a_bad_network_gives_the_same_bytes_twice_and_the_call_recovers() {
     let run = || {
-        let folder = Scratch::new();
+        let folder = scratch();
         let out = folder.path("");
         let settings = [
             ("network", "bad"),

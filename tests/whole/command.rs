@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::{Scratch, shipped};
+use crate::{scratch, shipped};
 
 fn sidetone(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sidetone")).args(args).current_dir(shipped("")).output().unwrap()
@@ -14,7 +14,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn exit_codes_tell_fine_from_failed_from_wrong() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let fine = sidetone(&[
         "run",
         "graphs/self_view.toml",
@@ -51,7 +51,7 @@ fn exit_codes_tell_fine_from_failed_from_wrong() {
 
 #[test]
 fn the_report_has_the_shape_that_scripts_rely_on() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let path = folder.path("r.json");
     let args = ["--virtual", "--seconds", "2", "--out", &folder.path(""), "--report", &path];
     let output = sidetone(&[&["run", "graphs/call.toml"][..], &args].concat());

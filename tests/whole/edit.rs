@@ -8,7 +8,7 @@ use std::time::Duration;
 use sidetone::{Clock, Engine, EventKind, Graph, LoadOptions, Options, Update, registry};
 use sidetone_test::scene::read_counter;
 
-use crate::{Scratch, pictures, psnr, shipped};
+use crate::{pictures, psnr, scratch, shipped};
 
 /// The call of graphs/call.toml, with strong skin smoothing, or with Alice's and
 /// Bob's pictures sent as they are, or with a mistake.
@@ -69,7 +69,7 @@ fn run_call(out: &str, edits: &[(f64, &str)]) -> Vec<String> {
 
 #[test]
 fn an_effect_taken_out_of_a_call_and_put_back_changes_the_picture_and_no_sample() {
-    let (edited, plain) = (Scratch::new(), Scratch::new());
+    let (edited, plain) = (scratch(), scratch());
     let said = run_call(&edited.path(""), &[(1.5, "off"), (3.0, "on"), (4.0, "misspelt")]);
     assert_eq!(said.len(), 3, "{said:#?}");
     assert_eq!(said[0], "-alice_picture/beauty -bob_picture/beauty");
@@ -127,7 +127,7 @@ impl Drop for Ended {
 
 #[test]
 fn a_saved_file_changes_the_running_graph_and_a_mistake_leaves_it_running() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let file = folder.path("voice.toml");
     // As editors do: a new file takes the old one's name.
     let save = |links: &str, soft: &str| {

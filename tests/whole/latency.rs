@@ -1,10 +1,10 @@
 //! What the pipeline adds, read off what it puts out.
 
-use crate::{Scratch, run_virtual, sound};
+use crate::{run_virtual, scratch, sound};
 
 #[test]
 fn a_low_latency_voice_is_late_by_two_frames_and_the_codecs_lookahead() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let settings = [("out", &*folder.path("")), ("bob_hears.timeline", "clock")];
     let (report, _) = run_virtual("graphs/voice_low_latency.toml", &settings, 5.0);
     let (heard, rate) = sound(&folder.path("bob_hears.wav"));
@@ -22,7 +22,7 @@ fn a_low_latency_voice_is_late_by_two_frames_and_the_codecs_lookahead() {
 
 #[test]
 fn pictures_wait_for_nothing_but_the_encoder_where_there_is_no_network() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let (report, _) =
         run_virtual("graphs/call.toml", &[("network", "clean"), ("out", &folder.path(""))], 3.0);
     // Work takes no virtual time, so what is left is all that the pipeline itself

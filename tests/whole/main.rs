@@ -17,39 +17,18 @@ mod views;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use sidetone::scratch::Scratch;
 use sidetone::{
     Clock, Engine, Format, Frame, Graph, Header, LoadOptions, Options, Plane, Report, Update, VideoFormat,
     registry,
 };
 use sidetone_file::parse::{wav, y4m};
 
-/// A folder of a test's own, gone when the test has passed.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("whole-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What a failed test leaves is worth looking at.
-        if !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
+/// A folder of a test's own, beside what is built: some hold many pictures.
+fn scratch() -> Scratch {
+    Scratch::within(Path::new(env!("CARGO_TARGET_TMPDIR")))
 }
 
 /// A file of this repository.

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use sidetone::recording::walk;
 use sidetone::{Clock, Engine, Options, Report};
 
-use crate::{Scratch, load};
+use crate::{Scratch, load, scratch};
 
 /// Three seconds of a graph in virtual time; what the nodes said.
 fn run(folder: &Scratch, graph: &str, seed: u64) -> (Report, Vec<String>) {
@@ -75,7 +75,7 @@ const CALL: &str = r#"
 
 #[test]
 fn a_recording_of_a_playback_is_the_same_file_whatever_it_holds() {
-    let folder = Scratch::new();
+    let folder = scratch();
     run(&folder, CALL, 5);
     for name in ["raw_sound", "packets", "rtp", "units", "raw_pictures"] {
         let replay = format!(
@@ -94,7 +94,7 @@ fn a_recording_of_a_playback_is_the_same_file_whatever_it_holds() {
 
 #[test]
 fn a_recorded_link_sounds_the_same_when_it_is_played_again() {
-    let folder = Scratch::new();
+    let folder = scratch();
     run(&folder, CALL, 5);
     let heard = read(&folder, "heard.wav");
     let replay = r#"
@@ -114,7 +114,7 @@ fn a_recorded_link_sounds_the_same_when_it_is_played_again() {
 
 #[test]
 fn a_recorder_in_the_path_changes_nothing_and_its_replay_sounds_the_same() {
-    let folder = Scratch::new();
+    let folder = scratch();
     run(&folder, CALL, 5);
     let bare = read(&folder, "heard.wav");
     let beside = read(&folder, "rtp.frames");
@@ -141,7 +141,7 @@ fn a_recorder_in_the_path_changes_nothing_and_its_replay_sounds_the_same() {
 
 #[test]
 fn a_tap_changes_nothing_that_the_ledger_says_of_the_path() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let (tapped, _) = run(&folder, CALL, 5);
     let bare = CALL.replace(r#""mic -> raw_sound", "opus -> packets", "path -> rtp", "#, "");
     let bare: Vec<_> = bare
@@ -155,7 +155,7 @@ fn a_tap_changes_nothing_that_the_ledger_says_of_the_path() {
 
 #[test]
 fn what_a_recording_holds_is_checked_against_the_graph_when_it_is_opened() {
-    let folder = Scratch::new();
+    let folder = scratch();
     run(&folder, CALL, 5);
     let graph = folder.path("wrong.toml");
     let text = r#"
@@ -178,7 +178,7 @@ fn what_a_recording_holds_is_checked_against_the_graph_when_it_is_opened() {
 
 #[test]
 fn a_recording_that_breaks_off_plays_to_there_and_both_commands_say_so() {
-    let folder = Scratch::new();
+    let folder = scratch();
     run(&folder, CALL, 5);
     let whole = read(&folder, "packets.frames");
     std::fs::write(folder.path("cut.frames"), &whole[..whole.len() / 2]).unwrap();
@@ -200,7 +200,7 @@ fn a_recording_that_breaks_off_plays_to_there_and_both_commands_say_so() {
 
 #[test]
 fn diff_tells_where_in_what_and_how_far_two_recordings_part() {
-    let folder = Scratch::new();
+    let folder = scratch();
     run(&folder, CALL, 5);
     for (a, _) in [("rtp", ()), ("raw_pictures", ())] {
         let name = format!("{a}.frames");
@@ -212,7 +212,7 @@ fn diff_tells_where_in_what_and_how_far_two_recordings_part() {
     let louder = CALL.replace("mic -> opus", "mic -> gain -> opus").replace("mic -> raw", "gain -> raw");
     let gain = "[nodes]\n    gain = { kind = \"audio.gain\", gain_db = 1 }";
     let louder = louder.replace("[nodes]", gain);
-    let other = Scratch::new();
+    let other = scratch();
     run(&other, &louder.replace("preset = \"bad\"", "preset = \"bad\", seed = 9"), 5);
     let there = |name: &str| other.path(&format!("{name}.frames"));
 
@@ -242,7 +242,7 @@ fn diff_tells_where_in_what_and_how_far_two_recordings_part() {
 
 #[test]
 fn diff_says_what_it_cannot_read_and_exits_with_2() {
-    let folder = Scratch::new();
+    let folder = scratch();
     run(&folder, CALL, 5);
     let mut damaged = read(&folder, "rtp.frames");
     damaged[200] ^= 1;

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::{Scratch, run_virtual, shipped};
+use crate::{run_virtual, scratch, shipped};
 
 fn tune(graph: &str, args: &[&str]) -> Output {
     let all = [&["tune", graph, "--virtual", "--quiet"], args].concat();
@@ -65,7 +65,7 @@ fn a_grid_is_measured_whole_and_shows_what_a_run_shows() {
 
 #[test]
 fn a_search_prints_the_frontier_and_a_picture_and_is_the_same_every_time() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let plot = folder.path("frontier.svg");
     let args = [
         &["--seconds", "2", "--trials", "12", "--subject", "snr>=5", "--plot", &plot][..],
@@ -88,7 +88,7 @@ fn a_search_prints_the_frontier_and_a_picture_and_is_the_same_every_time() {
 
 #[test]
 fn pictures_are_compared_too_and_more_bits_make_them_better() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let graph = folder.path("picture.toml");
     let text = r#"# A small picture through AV1 and RTP.
         sidetone = 1

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 
-use crate::{Scratch, pictures, shipped, sound};
+use crate::{pictures, scratch, shipped, sound};
 
 /// Two UDP ports of the loopback interface that nobody uses now.
 fn free_ports() -> [String; 2] {
@@ -39,7 +39,7 @@ fn wait_for(child: &mut Child, wanted: &str) -> impl Iterator<Item = String> + u
 
 #[test]
 fn two_processes_hold_a_call_and_each_notes_the_other_leave() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let [a, b] = free_ports();
     let mut alice = side("graphs/udp_a.toml", [&a, &b], &folder.path(""), "4");
     let mut bob = side("graphs/udp_b.toml", [&b, &a], &folder.path(""), "3");
@@ -63,7 +63,7 @@ fn two_processes_hold_a_call_and_each_notes_the_other_leave() {
 
 #[test]
 fn a_peer_that_is_killed_is_an_event_and_no_error() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let [a, b] = free_ports();
     let mut alice = side("graphs/udp_a.toml", [&a, &b], &folder.path(""), "60");
     let mut bob = side("graphs/udp_b.toml", [&b, &a], &folder.path(""), "60");

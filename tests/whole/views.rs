@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use sidetone::{Engine, Options, Snapshot};
 
-use crate::{Scratch, load, shipped};
+use crate::{Scratch, load, scratch, shipped};
 
 fn sidetone(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
@@ -18,7 +18,7 @@ fn sidetone(args: &[&str]) -> Command {
 
 #[test]
 fn another_thread_reads_the_ledger_while_the_engine_runs_and_no_longer() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let graph = load(&shipped("graphs/voice_low_latency.toml"), &[("out", &*folder.path(""))]);
     let engine = Engine::new(graph, Options::default()).unwrap_or_else(|why| panic!("{why}"));
     let handle = engine.handle();
@@ -68,7 +68,7 @@ fn nanos(value: &Value) -> u64 {
 
 #[test]
 fn a_trace_holds_every_call_in_its_lane_and_follows_frames_to_the_end() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let (trace, report) = (folder.path("trace.json"), folder.path("report.json"));
     let out = folder.path("");
     let args = ["run", "graphs/call.toml", "--seconds", "2", "--out", &out, "--trace", &trace];
@@ -172,7 +172,7 @@ impl Drop for Served {
 
 #[test]
 fn a_run_serves_its_figures_to_prometheus_and_to_top() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let served = Served::new(&folder);
     assert!(
         served.1.starts_with("127.0.0.1:"),
@@ -212,7 +212,7 @@ fn a_run_serves_its_figures_to_prometheus_and_to_top() {
 
 #[test]
 fn top_runs_a_graph_of_its_own_and_says_so_where_nothing_runs() {
-    let folder = Scratch::new();
+    let folder = scratch();
     let out = folder.path("");
     let top = sidetone(&["top", "graphs/voice_low_latency.toml", "--seconds", "1.5", "--out", &out])
         .output()

@@ -1,65 +1,16 @@
 //! `Reader`: takes a recording from any `Read`, trusting no length.
 
-use std::borrow::Cow;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::Read;
 use std::time::Duration;
 
 use super::{
     CODECS, END, FIXED_BYTES, FLAGS, FRAME, FURTHEST, HEAD_BYTES, HIGHEST_RATE, Head, LONGEST, MAGIC,
     MOST_CHANNELS, MOST_PAYLOAD, Record, VERSION, fill, payload_bytes,
 };
-use crate::fault::{Fault, FaultKind, NodeError};
 use crate::frame::{AudioFormat, Flags, Format, Frame, Header, VideoFormat};
 use crate::media_type::{Codec, FrameRate, MediaType, PixelFormat, Size};
+use crate::read_error::ReadError;
 use crate::timestamp::Timestamp;
-
-/// Why a recording could not be read on.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// It is no recording, or damaged.
-    #[error("{why}, at byte {offset}")]
-    Bad {
-        /// What is wrong, in a phrase.
-        why: Cow<'static, str>,
-        /// Where, in bytes from the start.
-        offset: u64,
-    },
-    /// The system refused to read.
-    #[error("cannot be read: {source}, at byte {offset}")]
-    Io {
-        /// What it said.
-        source: io::Error,
-        /// Where, in bytes from the start.
-        offset: u64,
-    },
-}
-
-impl ReadError {
-    /// The same, as a node gives it while running. \[real-time\]
-    #[must_use]
-    pub const fn fault(&self) -> Fault {
-        match self {
-            Self::Bad { why: Cow::Borrowed(why), offset } => Fault::new(FaultKind::BadMedia, why).at(*offset),
-            Self::Bad { offset, .. } => {
-                Fault::new(FaultKind::BadMedia, "the recording is damaged").at(*offset)
-            }
-            Self::Io { offset, .. } => {
-                Fault::new(FaultKind::Io, "the recording could not be read").at(*offset)
-            }
-        }
-    }
-
-    /// The same, as a node gives it when it is made. \[control\]
-    #[must_use]
-    pub fn opening(self, path: &Path) -> NodeError {
-        let path = path.to_owned();
-        match self {
-            Self::Bad { why, offset } => NodeError::BadMedia { path, why: why.into_owned(), offset },
-            Self::Io { source, .. } => NodeError::Open { path, source },
-        }
-    }
-}
 
 /// How a recording ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,28 +78,28 @@ impl<R: Read> Reader<R> {
         let mut get = |most: usize, body: &mut Vec<u8>| read_to(&mut from, most, body, &mut offset);
         get(12, &mut body)?;
         if body.is_empty() {
-            return Err(bad("the file is empty: nothing was recorded yet", 0));
+            return Err(ReadError::bad("the file is empty: nothing was recorded yet", 0));
         }
         if !body.starts_with(&MAGIC) {
-            return Err(bad("this is no recording of file.frames_sink or net.record", 0));
+            return Err(ReadError::bad("this is no recording of file.frames_sink or net.record", 0));
         }
         let version = u16_at(&body, 8);
         if version != VERSION && body.len() == 12 {
             let why =
                 format!("it is a recording of version {version}; this version of Sidetone reads {VERSION}");
-            return Err(bad(why, 8));
+            return Err(ReadError::bad(why, 8));
         }
         let length = usize::from(u16_at(&body, 10));
         if body.len() == 12 && length < HEAD_BYTES {
-            return Err(bad("the recording's head is shorter than any", 10));
+            return Err(ReadError::bad("the recording's head is shorter than any", 10));
         }
         get(length.saturating_sub(12), &mut body)?;
         if body.len() < length || length == 0 {
-            return Err(bad("the file ends inside the recording's head", body.len() as u64));
+            return Err(ReadError::bad("the file ends inside the recording's head", body.len() as u64));
         }
         let (said, sum) = body.split_at(length - 4);
         if u32_at(sum, 0) != crc32fast::hash(said) {
-            return Err(bad("the recording's head is damaged", 0));
+            return Err(ReadError::bad("the recording's head is damaged", 0));
         }
         let head = head_of(&body)?;
         Ok(Self { from, head, body, offset, number: 0, arrival: Duration::ZERO, ending: None })
@@ -187,7 +138,7 @@ impl<R: Read> Reader<R> {
         }
         let length = u32_at(&self.body, 0) as usize;
         if !(FIXED_BYTES..=FIXED_BYTES + MOST_PAYLOAD).contains(&length) {
-            return Err(bad("a record is of a length that none has", begin));
+            return Err(ReadError::bad("a record is of a length that none has", begin));
         }
         self.get(length + 4)?;
         if self.body.len() < length + 8 {
@@ -195,14 +146,14 @@ impl<R: Read> Reader<R> {
         }
         let (said, sum) = self.body.split_at(length + 4);
         if u32_at(sum, 0) != crc32fast::hash(said) {
-            return Err(bad("a record's checksum does not fit its bytes", begin));
+            return Err(ReadError::bad("a record's checksum does not fit its bytes", begin));
         }
-        let record = record_of(&said[4..]).map_err(|why| bad(why, begin))?;
+        let record = record_of(&said[4..]).map_err(|why| ReadError::bad(why, begin))?;
         if said[4] == FRAME && !self.is_promised(&record.format) {
-            return Err(bad("a record is of another kind than the recording", begin));
+            return Err(ReadError::bad("a record is of another kind than the recording", begin));
         }
         if record.number < self.number || record.arrival < self.arrival {
-            return Err(bad("a record stands before one that came earlier", begin));
+            return Err(ReadError::bad("a record stands before one that came earlier", begin));
         }
         self.number = record.number;
         self.arrival = record.arrival;
@@ -213,7 +164,7 @@ impl<R: Read> Reader<R> {
         self.body.clear();
         self.get(1)?;
         if !self.body.is_empty() {
-            return Err(bad("the file goes on after the recording's end", self.offset - 1));
+            return Err(ReadError::bad("the file goes on after the recording's end", self.offset - 1));
         }
         Ok(self.end(None))
     }
@@ -247,10 +198,6 @@ impl<R: Read> Reader<R> {
     }
 }
 
-fn bad(why: impl Into<Cow<'static, str>>, offset: u64) -> ReadError {
-    ReadError::Bad { why: why.into(), offset }
-}
-
 /// Adds `most` bytes, or as many as there are: memory grows with what came.
 fn read_to(from: &mut impl Read, most: usize, to: &mut Vec<u8>, offset: &mut u64) -> Result<(), ReadError> {
     let before = to.len();
@@ -279,7 +226,7 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 fn head_of(bytes: &[u8]) -> Result<Head, ReadError> {
     let known = |number: u32| (number > 0).then_some(number);
     let (first, second) = (u32_at(bytes, 32), u32_at(bytes, 36));
-    let unknown = || bad("the recording is of a kind that is not known", 28);
+    let unknown = || ReadError::bad("the recording is of a kind that is not known", 28);
     let codec = || match bytes[29] {
         0 => Ok(None),
         number => codec_of(number).map(Some).ok_or_else(unknown),
@@ -289,7 +236,7 @@ fn head_of(bytes: &[u8]) -> Result<Head, ReadError> {
         1 => {
             let channels = Some(u16_at(bytes, 30)).filter(|channels| *channels > 0);
             if first > HIGHEST_RATE || channels > Some(MOST_CHANNELS) {
-                return Err(bad("the recording is of sound that nothing takes", 28));
+                return Err(ReadError::bad("the recording is of sound that nothing takes", 28));
             }
             MediaType::Audio { rate: known(first), channels, samples: known(second) }
         }
@@ -300,7 +247,7 @@ fn head_of(bytes: &[u8]) -> Result<Head, ReadError> {
                 _ => return Err(unknown()),
             };
             if first > Size::MAX_SIDE || second > Size::MAX_SIDE {
-                return Err(bad("the recording is of pictures that nothing takes", 28));
+                return Err(ReadError::bad("the recording is of pictures that nothing takes", 28));
             }
             let size = known(first).zip(known(second)).map(|(width, height)| Size::new(width, height));
             let rate = known(u32_at(bytes, 40)).zip(known(u32_at(bytes, 44)));

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::frame::{Header, VideoFormat};
 use crate::media_type::{FrameRate, PixelFormat};
+use crate::read_error::ReadError;
 
 const START: Timestamp = Timestamp::from_nanos(1_000_000_000);
 

@@ -244,8 +244,8 @@ fn rgb_of(luma: i32, cb: i32, cr: i32) -> [u8; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use sidetone_core::harness::Harness;
+    use sidetone_core::scratch::Scratch;
 
     struct Sheet {
         width: usize,

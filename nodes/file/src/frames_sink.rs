@@ -126,9 +126,9 @@ fn fault(error: &io::Error) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use sidetone_core::harness::Harness;
     use sidetone_core::recording::{Next, Reader, Record};
+    use sidetone_core::scratch::Scratch;
     use sidetone_core::{Codec, Format, Frame, Header, VIRTUAL_START};
     use std::time::Duration;
 

@@ -161,9 +161,9 @@ impl Node for FramesSource {
 mod tests {
     use super::*;
     use crate::frames_sink;
-    use crate::scratch::Scratch;
     use sidetone_core::harness::Harness;
     use sidetone_core::recording::{Head, Writer};
+    use sidetone_core::scratch::Scratch;
     use sidetone_core::{Codec, FaultKind, Flags, Frame, Shared, VIRTUAL_START, Value};
     use std::time::Duration;
 

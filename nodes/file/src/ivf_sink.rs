@@ -160,8 +160,8 @@ mod tests {
     use super::*;
     use crate::parse::av1::tests::unit;
     use crate::parse::ivf::{Reader, walk};
-    use crate::scratch::Scratch;
     use sidetone_core::harness::Harness;
+    use sidetone_core::scratch::Scratch;
     use std::time::Duration;
 
     fn count(file: &[u8]) -> u32 {

@@ -194,8 +194,8 @@ mod tests {
     use super::*;
     use crate::parse::av1::tests::unit;
     use crate::parse::ivf::{Ivf, header};
-    use crate::scratch::Scratch;
     use sidetone_core::harness::Harness;
+    use sidetone_core::scratch::Scratch;
     use sidetone_core::{Shared, VIRTUAL_START};
 
     const IVF: Ivf = Ivf { fourcc: *b"AV01", width: 1280, height: 720, rate: 1000, scale: 1 };

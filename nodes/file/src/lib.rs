@@ -12,8 +12,6 @@ mod new_file;
 mod opened;
 mod pace;
 pub mod parse;
-#[cfg(test)]
-mod scratch;
 mod wav_sink;
 mod wav_source;
 mod y4m_sink;

@@ -9,69 +9,12 @@ pub mod ivf;
 pub mod wav;
 pub mod y4m;
 
-use std::borrow::Cow;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 
-use sidetone_core::{Fault, FaultKind, NodeError};
+use sidetone_core::ReadError;
 
 /// The most bytes that one raw picture may have: 512 MiB.
 pub const MOST_PICTURE_BYTES: u64 = 512 << 20;
-
-/// Why a file could not be read on.
-#[derive(Debug, thiserror::Error)]
-pub enum ParseError {
-    /// It is not what it should be, or damaged, or ends too early.
-    #[error("{why}, at byte {offset}")]
-    Bad {
-        /// What is wrong, in a phrase.
-        why: Cow<'static, str>,
-        /// Where, in bytes from the start; where the data ends, if it ends too
-        /// early.
-        offset: u64,
-    },
-    /// The system refused to read.
-    #[error("cannot be read: {source}, at byte {offset}")]
-    Io {
-        /// What it said.
-        source: io::Error,
-        /// Where, in bytes from the start.
-        offset: u64,
-    },
-}
-
-impl ParseError {
-    /// A damaged file. \[any\]
-    pub(crate) fn bad(why: impl Into<Cow<'static, str>>, offset: u64) -> Self {
-        Self::Bad { why: why.into(), offset }
-    }
-
-    /// Where, in bytes from the start. \[any\]
-    #[must_use]
-    pub const fn offset(&self) -> u64 {
-        match self {
-            Self::Bad { offset, .. } | Self::Io { offset, .. } => *offset,
-        }
-    }
-
-    /// The same, as a node gives it while running.
-    pub(crate) fn fault(&self) -> Fault {
-        match self {
-            Self::Bad { why: Cow::Borrowed(why), offset } => Fault::new(FaultKind::BadMedia, why).at(*offset),
-            Self::Bad { offset, .. } => Fault::new(FaultKind::BadMedia, "the file is damaged").at(*offset),
-            Self::Io { offset, .. } => Fault::new(FaultKind::Io, "the file could not be read").at(*offset),
-        }
-    }
-
-    /// The same, as a node gives it when it is made.
-    pub(crate) fn opening(self, path: &Path) -> NodeError {
-        let path = path.to_owned();
-        match self {
-            Self::Bad { why, offset } => NodeError::BadMedia { path, why: why.into_owned(), offset },
-            Self::Io { source, .. } => NodeError::Open { path, source },
-        }
-    }
-}
 
 /// A reader that knows how many bytes it gave.
 struct Counted<R> {
@@ -85,7 +28,7 @@ impl<R: Read> Counted<R> {
     }
 
     /// Fills `bytes` as far as the data goes; gives how far.
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<usize, ParseError> {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<usize, ReadError> {
         let mut filled = 0;
         while filled < bytes.len() {
             match self.inner.read(&mut bytes[filled..]) {
@@ -95,19 +38,19 @@ impl<R: Read> Counted<R> {
                     self.offset += more as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => return Err(ParseError::Io { source, offset: self.offset }),
+                Err(source) => return Err(ReadError::Io { source, offset: self.offset }),
             }
         }
         Ok(filled)
     }
 
     /// Fills all of `bytes`, or says `why` not.
-    fn exact(&mut self, bytes: &mut [u8], why: &'static str) -> Result<(), ParseError> {
-        if self.fill(bytes)? == bytes.len() { Ok(()) } else { Err(ParseError::bad(why, self.offset)) }
+    fn exact(&mut self, bytes: &mut [u8], why: &'static str) -> Result<(), ReadError> {
+        if self.fill(bytes)? == bytes.len() { Ok(()) } else { Err(ReadError::bad(why, self.offset)) }
     }
 
     /// The next `N` bytes, or says `why` not.
-    fn array<const N: usize>(&mut self, why: &'static str) -> Result<[u8; N], ParseError> {
+    fn array<const N: usize>(&mut self, why: &'static str) -> Result<[u8; N], ReadError> {
         let mut bytes = [0; N];
         self.exact(&mut bytes, why)?;
         Ok(bytes)
@@ -115,7 +58,7 @@ impl<R: Read> Counted<R> {
 
     /// Passes over `count` bytes, or says `why` not. Reads them, since a seek
     /// would go past the end without a word.
-    fn skip(&mut self, mut count: u64, why: &'static str) -> Result<(), ParseError> {
+    fn skip(&mut self, mut count: u64, why: &'static str) -> Result<(), ReadError> {
         let mut bytes = [0; 4096];
         while count > 0 {
             let now = bytes.len().min(usize::try_from(count).unwrap_or(usize::MAX));
@@ -127,10 +70,10 @@ impl<R: Read> Counted<R> {
 }
 
 impl<R: Seek> Counted<R> {
-    fn go_to(&mut self, offset: u64) -> Result<(), ParseError> {
+    fn go_to(&mut self, offset: u64) -> Result<(), ReadError> {
         self.inner
             .seek(SeekFrom::Start(offset))
-            .map_err(|source| ParseError::Io { source, offset: self.offset })?;
+            .map_err(|source| ReadError::Io { source, offset: self.offset })?;
         self.offset = offset;
         Ok(())
     }

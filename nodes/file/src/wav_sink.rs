@@ -241,9 +241,9 @@ fn fault(error: &hound::Error) -> Fault {
 mod tests {
     use super::*;
     use crate::parse::wav::{Encoding, Reader, Wav};
-    use crate::scratch::Scratch;
     use sidetone_core::Shared;
     use sidetone_core::harness::Harness;
+    use sidetone_core::scratch::Scratch;
 
     const RAMP: [f32; 5] = [-1.0, -0.5, 0.0, 0.25, 0.999_969_5];
 

@@ -171,9 +171,9 @@ impl Node for WavSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use hound::{SampleFormat, WavSpec, WavWriter};
     use sidetone_core::harness::Harness;
+    use sidetone_core::scratch::Scratch;
     use sidetone_core::{FaultKind, Shared, VIRTUAL_START, Value};
 
     /// A 16-bit WAV whose sample `n` of channel `c` is `n * channels + c`.

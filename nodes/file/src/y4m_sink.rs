@@ -198,8 +198,8 @@ fn rate_of(fps: f64) -> FrameRate {
 mod tests {
     use super::*;
     use crate::parse::y4m::{Reader, walk};
-    use crate::scratch::Scratch;
     use sidetone_core::harness::Harness;
+    use sidetone_core::scratch::Scratch;
     use sidetone_core::{Format, Header, Params, Shared, Value, VideoFormat};
     use std::time::Duration;
 

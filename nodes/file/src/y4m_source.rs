@@ -31,12 +31,12 @@ use std::time::Duration;
 
 use sidetone_core::registry::declared;
 use sidetone_core::{
-    Context, Fault, MediaType, Node, NodeError, NodeSpec, ParamSpec, Placement, PortSpec, Setup, VideoFormat,
+    Context, Fault, MediaType, Node, NodeError, NodeSpec, ParamSpec, Placement, PortSpec, ReadError, Setup,
+    VideoFormat,
 };
 
 use crate::opened::Opened;
 use crate::pace::{LOOP, PACE, Pace};
-use crate::parse::ParseError;
 use crate::parse::y4m::Reader;
 
 /// The kind.
@@ -81,7 +81,7 @@ impl Y4mSource {
     }
 
     /// Whether there is another picture, here or at the file's beginning.
-    fn next_picture(&mut self) -> Result<bool, ParseError> {
+    fn next_picture(&mut self) -> Result<bool, ReadError> {
         if self.reader.next_picture()? {
             return Ok(true);
         }
@@ -125,8 +125,8 @@ impl Node for Y4mSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use sidetone_core::harness::Harness;
+    use sidetone_core::scratch::Scratch;
     use sidetone_core::{FaultKind, Shared, VIRTUAL_START};
 
     const HEADER: &[u8] = b"YUV4MPEG2 W3 H5 F30000:1001 Ip C420jpeg\n";

@@ -288,6 +288,7 @@ mod tests {
     use super::*;
     use crate::delay_line::MOST_HELD;
     use sidetone_core::harness::Harness;
+    use sidetone_core::scratch::Scratch;
     use sidetone_core::{Codec, Shared, Value};
 
     const TICK: Duration = Duration::from_millis(10);
@@ -422,18 +423,13 @@ mod tests {
 
     #[test]
     fn a_trace_file_is_followed_and_its_mistakes_are_named() {
-        let path = std::env::temp_dir().join(format!("sidetone-impair-{}.trace", std::process::id()));
-        let text = path.to_str().unwrap();
-        std::fs::write(&path, "40\n80\n").unwrap();
-        let mut node = Harness::new(&SPEC, &[("trace", text.into())]);
+        let folder = Scratch::new();
+        let mut node = Harness::new(&SPEC, &[("trace", folder.write("a.trace", b"40\n80\n"))]);
         let first = sent(&mut node, 3);
-        std::fs::write(&path, "40\nnext\n").unwrap();
-        let params = [("trace", text.into())];
+        let params = [("trace", folder.write("a.trace", b"40\nnext\n"))];
         let error = Harness::try_new(&SPEC, &params, &Shared::default()).err().unwrap().to_string();
-        let both = [("trace", text.into()), ("rate_kbps", 100.into())];
-        std::fs::write(&path, "40\n").unwrap();
+        let both = [("trace", folder.write("a.trace", b"40\n")), ("rate_kbps", 100.into())];
         let both = Harness::try_new(&SPEC, &both, &Shared::default()).err().unwrap().to_string();
-        std::fs::remove_file(&path).unwrap();
         assert_eq!(first.iter().map(|(_, at)| at.as_millis()).collect::<Vec<_>>(), [40, 40, 40]);
         assert!(error.contains("line 2") && error.contains("at byte 3"), "{error}");
         assert!(both.contains("remove one"), "{both}");

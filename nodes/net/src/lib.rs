@@ -6,8 +6,6 @@ mod model;
 mod record;
 mod recorder;
 mod replay;
-#[cfg(test)]
-mod scratch;
 pub mod trace;
 
 use sidetone_core::NodeSpec;

@@ -113,9 +113,9 @@ impl Node for Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use sidetone_core::harness::Harness;
     use sidetone_core::recording::{Next, Reader};
+    use sidetone_core::scratch::Scratch;
     use sidetone_core::{Codec, Shared};
 
     #[test]

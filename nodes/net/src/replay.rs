@@ -145,9 +145,9 @@ impl Node for Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
     use sidetone_core::harness::Harness;
     use sidetone_core::recording::{Head, Writer};
+    use sidetone_core::scratch::Scratch;
     use sidetone_core::{AudioFormat, Codec, Frame, Header, Shared, VIRTUAL_START, Value};
 
     const MS: Duration = Duration::from_millis(1);

@@ -31,11 +31,12 @@
 //! ```
 
 use sidetone_core::{
-    Context, EventKind, Fault, FaultKind, Figure, Finish, Frame, MediaType, Mismatch, Negotiated, Node,
-    NodeSpec, Offer, ParamSpec, Placement, PortSpec,
+    Context, Fault, FaultKind, Finish, Frame, MediaType, Mismatch, Negotiated, Node, NodeSpec, Offer,
+    ParamSpec, Placement, PortSpec,
 };
 
-use crate::reference::{RANGE_DB, Reference, position};
+use crate::comparison::{Comparison, IN, REFERENCE, alike};
+use crate::reference::{Reference, position};
 
 /// The kind.
 pub(crate) const SPEC: NodeSpec = NodeSpec {
@@ -62,21 +63,16 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     },
 };
 
-const REFERENCE: usize = 0;
-const IN: usize = 1;
 fn negotiate(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
-    let rate = |port: usize| match offer.inputs.get(port) {
-        Some(Some(MediaType::Audio { rate, .. })) => *rate,
+    let rate = |media| match media {
+        MediaType::Audio { rate, .. } => rate,
         _ => None,
     };
-    match (rate(REFERENCE), rate(IN)) {
-        (Some(was), Some(is)) if was != is => Err(Mismatch {
-            port: IN,
-            takes: format!("takes the reference's rate, {was} Hz"),
-            help: format!("put {{ kind = \"audio.resample\", rate = {was} }} before it"),
-        }),
-        _ => Ok(Negotiated::default()),
-    }
+    alike(offer, rate, |was| Mismatch {
+        port: IN,
+        takes: format!("takes the reference's rate, {was} Hz"),
+        help: format!("put {{ kind = \"audio.resample\", rate = {was} }} before it"),
+    })
 }
 
 struct CompareAudio {
@@ -87,9 +83,8 @@ struct CompareAudio {
     /// The lag, once it is sure, and the last stretch's.
     lag: Option<usize>,
     last_lag: Option<usize>,
-    stretches: u64,
-    sum_db: f64,
-    worst_db: f64,
+    /// Of the stretches.
+    found: Comparison,
     missing: u64,
     told: u64,
 }
@@ -102,9 +97,7 @@ impl CompareAudio {
             sound: None,
             lag: None,
             last_lag: None,
-            stretches: 0,
-            sum_db: 0.0,
-            worst_db: RANGE_DB.1,
+            found: Comparison::new(["snr", "snr_worst"]),
             missing: 0,
             told: 0,
         }
@@ -163,22 +156,13 @@ impl CompareAudio {
             self.lag = Some(lag);
         }
         self.last_lag = Some(lag);
-        self.stretches += 1;
-        self.sum_db += db;
-        self.worst_db = self.worst_db.min(db);
+        self.found.add(db);
     }
 
     fn tell(&self, cx: &mut Context<'_>) {
-        let mut tell = |name, unit, value| cx.emit(EventKind::Figure(Figure { name, unit, value }));
-        if self.stretches > 0 {
-            tell("snr", "dB", self.sum_db / self.stretches as f64);
-            tell("snr_worst", "dB", self.worst_db);
-        }
-        let Some(sound) = &self.sound else { return };
-        let all = sound.first.map_or(0, |first| sound.heard.unwrap_or(first) - first).max(0);
-        if all > 0 {
-            tell("missing", "%", 100.0 * self.missing as f64 / all as f64);
-        }
+        let first = self.sound.as_ref().and_then(|sound| Some((sound.first?, sound.heard)));
+        let all = first.map_or(0, |(first, heard)| heard.unwrap_or(first) - first);
+        self.found.tell(self.missing, all.max(0) as u64, cx);
     }
 }
 
@@ -203,8 +187,8 @@ impl Node for CompareAudio {
             cx.rendered(frame);
         }
         // Ten stretches are a second.
-        if self.stretches >= self.told + 10 {
-            self.told = self.stretches;
+        if self.found.count >= self.told + 10 {
+            self.told = self.found.count;
             self.tell(cx);
         }
         Ok(())
@@ -220,6 +204,7 @@ impl Node for CompareAudio {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::figures;
     use sidetone_core::harness::Harness;
     use std::time::Duration;
 
@@ -230,17 +215,6 @@ mod tests {
     fn noise(length: usize, seed: u64) -> Vec<f32> {
         let mut random = fastrand::Rng::with_seed(seed);
         (0..length).map(|_| random.f32() - 0.5).collect()
-    }
-
-    fn figures(node: &mut Harness) -> Vec<(&'static str, f64)> {
-        let mut last: Vec<(&'static str, f64)> = Vec::new();
-        for event in node.events() {
-            if let EventKind::Figure(Figure { name, value, .. }) = event {
-                last.retain(|(known, _)| *known != name);
-                last.push((name, value));
-            }
-        }
-        last
     }
 
     /// 10 ms of the reference at a time, and 50 ms later what came of it; frames

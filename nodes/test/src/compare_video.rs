@@ -29,9 +29,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use sidetone_core::{
-    Context, EventKind, Fault, FaultKind, Figure, Finish, Frame, MediaType, Mismatch, Negotiated, Node,
-    NodeSpec, Offer, ParamSpec, Placement, PortSpec, Size, Timestamp,
+    Context, Fault, FaultKind, Finish, Frame, MediaType, Mismatch, Negotiated, Node, NodeSpec, Offer,
+    ParamSpec, Placement, PortSpec, Size, Timestamp,
 };
+
+use crate::comparison::{Comparison, IN, REFERENCE, alike};
 
 /// The kind.
 pub(crate) const SPEC: NodeSpec = NodeSpec {
@@ -54,8 +56,6 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     },
 };
 
-const REFERENCE: usize = 0;
-const IN: usize = 1;
 /// What identical pictures are given.
 const MOST_DB: f64 = 100.0;
 /// References that are kept, whatever their rate.
@@ -64,21 +64,15 @@ const MOST_HELD: usize = 1_200;
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 fn negotiate(offer: &Offer<'_>) -> Result<Negotiated, Mismatch> {
-    let size = |port: usize| match offer.inputs.get(port) {
-        Some(Some(MediaType::Video { size, .. })) => *size,
+    let size = |media| match media {
+        MediaType::Video { size, .. } => size,
         _ => None,
     };
-    match (size(REFERENCE), size(IN)) {
-        (Some(was), Some(is)) if was != is => Err(Mismatch {
-            port: IN,
-            takes: format!("takes the reference's size, {was}"),
-            help: format!(
-                "put {{ kind = \"effect.scale\", size = [{}, {}] }} before it",
-                was.width, was.height
-            ),
-        }),
-        _ => Ok(Negotiated::default()),
-    }
+    alike(offer, size, |was| Mismatch {
+        port: IN,
+        takes: format!("takes the reference's size, {was}"),
+        help: format!("put {{ kind = \"effect.scale\", size = [{}, {}] }} before it", was.width, was.height),
+    })
 }
 
 struct CompareVideo {
@@ -89,9 +83,8 @@ struct CompareVideo {
     /// Half the time between two references.
     half: Duration,
     last: Option<Timestamp>,
-    compared: u64,
-    sum_db: f64,
-    worst_db: f64,
+    /// Of the pictures.
+    found: Comparison,
     references: u64,
     missing: u64,
     tell_at: Option<Timestamp>,
@@ -115,9 +108,7 @@ impl CompareVideo {
             spare: Vec::with_capacity(MOST_HELD + 1),
             half: Duration::from_millis(8),
             last: None,
-            compared: 0,
-            sum_db: 0.0,
-            worst_db: MOST_DB,
+            found: Comparison::new(["psnr", "psnr_worst"]),
             references: 0,
             missing: 0,
             tell_at: None,
@@ -170,23 +161,13 @@ impl CompareVideo {
         let squares: u64 = rows.map(|(y, row)| squares(row, plane.row(y))).sum();
         let mean = squares as f64 / held.luma.len().max(1) as f64;
         let db = if squares == 0 { MOST_DB } else { (10.0 * (255.0 * 255.0 / mean).log10()).min(MOST_DB) };
-        self.compared += 1;
-        self.sum_db += db;
-        self.worst_db = self.worst_db.min(db);
+        self.found.add(db);
         Ok(())
     }
 
     /// Tells the figures; `missing` of the references that are no longer held.
     fn tell(&self, cx: &mut Context<'_>) {
-        let mut tell = |name, unit, value| cx.emit(EventKind::Figure(Figure { name, unit, value }));
-        if self.compared > 0 {
-            tell("psnr", "dB", self.sum_db / self.compared as f64);
-            tell("psnr_worst", "dB", self.worst_db);
-        }
-        let settled = self.references - self.held.len() as u64;
-        if settled > 0 {
-            tell("missing", "%", 100.0 * self.missing as f64 / settled as f64);
-        }
+        self.found.tell(self.missing, self.references - self.held.len() as u64, cx);
     }
 }
 
@@ -231,18 +212,8 @@ impl Node for CompareVideo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::figures;
     use sidetone_core::harness::Harness;
-
-    fn figures(node: &mut Harness) -> Vec<(&'static str, f64)> {
-        let mut last: Vec<(&'static str, f64)> = Vec::new();
-        for event in node.events() {
-            if let EventKind::Figure(Figure { name, value, .. }) = event {
-                last.retain(|(known, _)| *known != name);
-                last.push((name, value));
-            }
-        }
-        last
-    }
 
     /// References come at 30 a second; `came` gives what is added to each on its
     /// way, or that it was lost. Each comes 100 ms later.

@@ -5,6 +5,7 @@ mod backdrop;
 pub mod clicks;
 mod compare_audio;
 mod compare_video;
+mod comparison;
 mod counter;
 mod cutout;
 mod noise;

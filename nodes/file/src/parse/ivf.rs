@@ -5,7 +5,9 @@
 
 use std::io::{Read, Seek};
 
-use super::{Counted, ParseError};
+use sidetone_core::ReadError;
+
+use super::Counted;
 
 /// The most bytes of one packet: 64 MiB.
 pub const MOST_PACKET_BYTES: u32 = 64 << 20;
@@ -47,7 +49,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// When it is no IVF, its time base is zero, or it ends inside the header.
-    pub fn new(input: R) -> Result<Self, ParseError> {
+    pub fn new(input: R) -> Result<Self, ReadError> {
         let mut input = Counted::new(input);
         let ivf = read_header(&mut input)?;
         let first_packet = input.offset;
@@ -70,19 +72,19 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// When the file ends inside a packet, or one is longer than
     /// [`MOST_PACKET_BYTES`].
-    pub fn read(&mut self, packet: &mut Vec<u8>) -> Result<Option<u64>, ParseError> {
+    pub fn read(&mut self, packet: &mut Vec<u8>) -> Result<Option<u64>, ReadError> {
         packet.clear();
         let start = self.input.offset;
         let mut head = [0; 12];
         match self.input.fill(&mut head)? {
             0 => return Ok(None),
             12 => {}
-            _ => return Err(ParseError::bad("the file ends inside a packet's header", self.input.offset)),
+            _ => return Err(ReadError::bad("the file ends inside a packet's header", self.input.offset)),
         }
         let [a, b, c, d, pts @ ..] = head;
         let length = u32::from_le_bytes([a, b, c, d]);
         if length > MOST_PACKET_BYTES {
-            return Err(ParseError::bad("a packet of more than 64 MiB", start));
+            return Err(ReadError::bad("a packet of more than 64 MiB", start));
         }
         // Reads piece by piece, so that memory follows what is really there.
         let mut rest = length as usize;
@@ -101,7 +103,7 @@ impl<R: Read + Seek> Reader<R> {
     ///
     /// # Errors
     /// When the input cannot go back.
-    pub fn rewind(&mut self) -> Result<(), ParseError> {
+    pub fn rewind(&mut self) -> Result<(), ReadError> {
         self.input.go_to(self.first_packet)
     }
 }
@@ -110,7 +112,7 @@ impl<R: Read + Seek> Reader<R> {
 ///
 /// # Errors
 /// As [`Reader::new`] and [`Reader::read`].
-pub fn walk(bytes: &[u8]) -> Result<u64, ParseError> {
+pub fn walk(bytes: &[u8]) -> Result<u64, ReadError> {
     let mut reader = Reader::new(bytes)?;
     let (mut packet, mut packets) = (Vec::new(), 0);
     while let Some(pts) = reader.read(&mut packet)? {
@@ -136,24 +138,24 @@ pub(crate) fn header(ivf: &Ivf, packets: u32) -> [u8; 32] {
     header
 }
 
-fn read_header<R: Read>(input: &mut Counted<R>) -> Result<Ivf, ParseError> {
+fn read_header<R: Read>(input: &mut Counted<R>) -> Result<Ivf, ReadError> {
     const TRUNCATED: &str = "the file ends inside its header";
     let mut head = [0; HEADER_BYTES as usize];
     let got = input.fill(&mut head)?;
     if head[..got.min(4)] != b"DKIF"[..got.min(4)] {
-        return Err(ParseError::bad("no IVF: it does not begin with DKIF", 0));
+        return Err(ReadError::bad("no IVF: it does not begin with DKIF", 0));
     }
     if got < head.len() {
-        return Err(ParseError::bad(TRUNCATED, input.offset));
+        return Err(ReadError::bad(TRUNCATED, input.offset));
     }
     let word = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
     let long = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     if word(4) != 0 {
-        return Err(ParseError::bad(format!("IVF of version {}; only 0 is read", word(4)), 4));
+        return Err(ReadError::bad(format!("IVF of version {}; only 0 is read", word(4)), 4));
     }
     let length = word(6);
     if length < HEADER_BYTES {
-        return Err(ParseError::bad("the header's length is too small", 6));
+        return Err(ReadError::bad("the header's length is too small", 6));
     }
     let ivf = Ivf {
         fourcc: [head[8], head[9], head[10], head[11]],
@@ -163,7 +165,7 @@ fn read_header<R: Read>(input: &mut Counted<R>) -> Result<Ivf, ParseError> {
         scale: long(20),
     };
     if ivf.rate == 0 || ivf.scale == 0 {
-        return Err(ParseError::bad("its time base is zero", 16));
+        return Err(ReadError::bad("its time base is zero", 16));
     }
     // The number of packets (at 24) is not relied on.
     input.skip(u64::from(length - HEADER_BYTES), TRUNCATED)?;

@@ -7,7 +7,9 @@
 
 use std::io::{Read, Seek};
 
-use super::{Counted, ParseError};
+use sidetone_core::ReadError;
+
+use super::Counted;
 
 /// The most channels that any node takes.
 const MOST_CHANNELS: u16 = 8;
@@ -108,7 +110,7 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// When it is no WAV, holds something other than PCM or float, or ends
     /// before its first sample.
-    pub fn new(input: R) -> Result<Self, ParseError> {
+    pub fn new(input: R) -> Result<Self, ReadError> {
         let mut input = Counted::new(input);
         let (wav, data_bytes) = read_headers(&mut input)?;
         let data_start = input.offset;
@@ -134,7 +136,7 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// When the file ends before the samples it declares, once those that are
     /// there have been given.
-    pub fn read(&mut self, count: usize) -> Result<&[f32], ParseError> {
+    pub fn read(&mut self, count: usize) -> Result<&[f32], ReadError> {
         let block = self.wav.block();
         let left = usize::try_from(self.left).unwrap_or(usize::MAX);
         let wanted = count.saturating_mul(block).min(left - left % block);
@@ -144,7 +146,7 @@ impl<R: Read> Reader<R> {
         let whole = got - got % block;
         if whole == 0 && wanted > 0 && self.data_bytes.is_some() {
             let why = "the file ends before the samples it declares";
-            return Err(ParseError::bad(why, self.input.offset));
+            return Err(ReadError::bad(why, self.input.offset));
         }
         if self.data_bytes.is_some() {
             // A part of a sample at a cut stays owed, so that the next call
@@ -163,7 +165,7 @@ impl<R: Read + Seek> Reader<R> {
     ///
     /// # Errors
     /// When the input cannot go back.
-    pub fn rewind(&mut self) -> Result<(), ParseError> {
+    pub fn rewind(&mut self) -> Result<(), ReadError> {
         self.input.go_to(self.data_start)?;
         self.left = self.data_bytes.unwrap_or(u64::MAX);
         Ok(())
@@ -174,7 +176,7 @@ impl<R: Read + Seek> Reader<R> {
 ///
 /// # Errors
 /// As [`Reader::new`] and [`Reader::read`].
-pub fn walk(bytes: &[u8]) -> Result<u64, ParseError> {
+pub fn walk(bytes: &[u8]) -> Result<u64, ReadError> {
     let mut reader = Reader::new(bytes)?;
     let channels = u64::from(reader.wav().channels);
     let mut samples = 0;
@@ -190,17 +192,17 @@ const TRUNCATED: &str = "the file ends inside its header";
 
 /// Reads up to the data; gives the format and how many bytes of data follow,
 /// unless that is not known.
-fn read_headers<R: Read>(input: &mut Counted<R>) -> Result<(Wav, Option<u64>), ParseError> {
+fn read_headers<R: Read>(input: &mut Counted<R>) -> Result<(Wav, Option<u64>), ReadError> {
     let riff = input.array::<4>(TRUNCATED)?;
     if matches!(&riff, b"RIFX" | b"RF64" | b"BW64") {
-        return Err(ParseError::bad("only WAV of the RIFF form is read; convert it", 0));
+        return Err(ReadError::bad("only WAV of the RIFF form is read; convert it", 0));
     }
     if &riff != b"RIFF" {
-        return Err(ParseError::bad("no WAV: it does not begin with RIFF", 0));
+        return Err(ReadError::bad("no WAV: it does not begin with RIFF", 0));
     }
     let riff_bytes = u32::from_le_bytes(input.array(TRUNCATED)?);
     if &input.array::<4>(TRUNCATED)? != b"WAVE" {
-        return Err(ParseError::bad("no WAV: its RIFF form is not WAVE", 8));
+        return Err(ReadError::bad("no WAV: its RIFF form is not WAVE", 8));
     }
     let mut wav = None;
     loop {
@@ -208,7 +210,7 @@ fn read_headers<R: Read>(input: &mut Counted<R>) -> Result<(Wav, Option<u64>), P
         let id = input.array::<4>(TRUNCATED)?;
         let length = u32::from_le_bytes(input.array(TRUNCATED)?);
         if &id == b"data" {
-            let wav = wav.ok_or_else(|| ParseError::bad("the data comes before its format", chunk_start))?;
+            let wav = wav.ok_or_else(|| ReadError::bad("the data comes before its format", chunk_start))?;
             // A recorder that streams, or that died, leaves the length open.
             let open = length == u32::MAX || (length == 0 && matches!(riff_bytes, 0 | u32::MAX));
             return Ok((wav, (!open).then_some(u64::from(length))));
@@ -225,10 +227,10 @@ fn read_headers<R: Read>(input: &mut Counted<R>) -> Result<(Wav, Option<u64>), P
 
 /// Reads as much of a `fmt ` chunk of `length` bytes as is needed; gives how
 /// much.
-fn read_format<R: Read>(input: &mut Counted<R>, length: u32) -> Result<(Wav, u32), ParseError> {
+fn read_format<R: Read>(input: &mut Counted<R>, length: u32) -> Result<(Wav, u32), ReadError> {
     let start = input.offset;
     if length < 16 {
-        return Err(ParseError::bad("the format chunk is too short", start - 4));
+        return Err(ReadError::bad("the format chunk is too short", start - 4));
     }
     let head: [u8; 16] = input.array(TRUNCATED)?;
     let word = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
@@ -243,30 +245,27 @@ fn read_format<R: Read>(input: &mut Counted<R>, length: u32) -> Result<(Wav, u32
         tag = u16::from_le_bytes([more[8], more[9]]);
     }
     if !(1..=MOST_CHANNELS).contains(&channels) {
-        return Err(ParseError::bad(
-            format!("{channels} channels; 1 to {MOST_CHANNELS} are read"),
-            start + 2,
-        ));
+        return Err(ReadError::bad(format!("{channels} channels; 1 to {MOST_CHANNELS} are read"), start + 2));
     }
     if !(1..=HIGHEST_RATE).contains(&rate) {
-        return Err(ParseError::bad(format!("{rate} Hz; 1 to {HIGHEST_RATE} are read"), start + 4));
+        return Err(ReadError::bad(format!("{rate} Hz; 1 to {HIGHEST_RATE} are read"), start + 4));
     }
     let is_float = match tag {
         1 => false,
         3 => true,
         _ => {
             let why = format!("coding 0x{tag:04x}; only PCM and float WAV are read");
-            return Err(ParseError::bad(why, start));
+            return Err(ReadError::bad(why, start));
         }
     };
     let encoding = Encoding::of(is_float, bits).ok_or_else(|| {
         let why = format!("{bits} bits a sample; PCM of 8, 16, 24 and 32 and float of 32 and 64 are read");
-        ParseError::bad(why, start + 14)
+        ReadError::bad(why, start + 14)
     })?;
     let wav = Wav { rate, channels, encoding };
     if usize::from(block) != wav.block() {
         let why = format!("{block} bytes for one sample of every channel, where {} are due", wav.block());
-        return Err(ParseError::bad(why, start + 12));
+        return Err(ReadError::bad(why, start + 12));
     }
     Ok((wav, read))
 }

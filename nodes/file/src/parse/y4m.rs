@@ -5,9 +5,9 @@
 
 use std::io::{Read, Seek};
 
-use sidetone_core::{Frame, FrameRate, Size};
+use sidetone_core::{Frame, FrameRate, ReadError, Size};
 
-use super::{Counted, MOST_PICTURE_BYTES, ParseError};
+use super::{Counted, MOST_PICTURE_BYTES};
 
 /// The longest line of text.
 const LONGEST_LINE: usize = 1024;
@@ -49,7 +49,7 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// When it is no Y4M, holds something other than 8-bit 4:2:0, or ends
     /// inside the header.
-    pub fn new(input: R, file_bytes: Option<u64>) -> Result<Self, ParseError> {
+    pub fn new(input: R, file_bytes: Option<u64>) -> Result<Self, ReadError> {
         let mut input = Counted::new(input);
         let y4m = read_header(&mut input)?;
         let first_picture = input.offset;
@@ -65,23 +65,23 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// When something else than a picture comes, or less than one.
-    pub fn next_picture(&mut self) -> Result<bool, ParseError> {
+    pub fn next_picture(&mut self) -> Result<bool, ReadError> {
         let start = self.input.offset;
         let mut word = [0; 5];
         match self.input.fill(&mut word)? {
             0 => return Ok(false),
             some if word[..some] != b"FRAME"[..some] => {
-                return Err(ParseError::bad("where a picture should begin there is no FRAME", start));
+                return Err(ReadError::bad("where a picture should begin there is no FRAME", start));
             }
             5 => {}
-            _ => return Err(ParseError::bad("the file ends where a picture begins", self.input.offset)),
+            _ => return Err(ReadError::bad("the file ends where a picture begins", self.input.offset)),
         }
         // A picture's own parameters say nothing that matters here.
         let mut line = Vec::new();
         read_line(&mut self.input, &mut line, "the file ends where a picture begins")?;
         match self.file_bytes {
             Some(end) if end.saturating_sub(self.input.offset) < self.y4m.picture_bytes() => {
-                Err(ParseError::bad(CUT_PICTURE, end.max(self.input.offset)))
+                Err(ReadError::bad(CUT_PICTURE, end.max(self.input.offset)))
             }
             _ => Ok(true),
         }
@@ -91,7 +91,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// When the file ends before.
-    pub fn read_row(&mut self, row: &mut [u8]) -> Result<(), ParseError> {
+    pub fn read_row(&mut self, row: &mut [u8]) -> Result<(), ReadError> {
         self.input.exact(row, CUT_PICTURE)
     }
 
@@ -102,7 +102,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Panics
     /// If the frame is not a picture.
-    pub fn read_picture(&mut self, frame: &mut Frame) -> Result<(), ParseError> {
+    pub fn read_picture(&mut self, frame: &mut Frame) -> Result<(), ReadError> {
         for mut plane in frame.planes_mut() {
             for y in 0..plane.height {
                 self.read_row(plane.row_mut(y))?;
@@ -117,7 +117,7 @@ impl<R: Read + Seek> Reader<R> {
     ///
     /// # Errors
     /// When the input cannot go back.
-    pub fn rewind(&mut self) -> Result<(), ParseError> {
+    pub fn rewind(&mut self) -> Result<(), ReadError> {
         self.input.go_to(self.first_picture)
     }
 }
@@ -126,7 +126,7 @@ impl<R: Read + Seek> Reader<R> {
 ///
 /// # Errors
 /// As [`Reader::new`] and [`Reader::next_picture`].
-pub fn walk(bytes: &[u8]) -> Result<u64, ParseError> {
+pub fn walk(bytes: &[u8]) -> Result<u64, ReadError> {
     let mut reader = Reader::new(bytes, None)?;
     let mut pictures = 0;
     while reader.next_picture()? {
@@ -144,27 +144,27 @@ fn read_line<R: Read>(
     input: &mut Counted<R>,
     line: &mut Vec<u8>,
     truncated: &'static str,
-) -> Result<(), ParseError> {
+) -> Result<(), ReadError> {
     loop {
         let [byte] = input.array(truncated)?;
         if byte == b'\n' {
             return Ok(());
         }
         if line.len() == LONGEST_LINE {
-            return Err(ParseError::bad("a line of the header is too long", input.offset));
+            return Err(ReadError::bad("a line of the header is too long", input.offset));
         }
         line.push(byte);
     }
 }
 
-fn read_header<R: Read>(input: &mut Counted<R>) -> Result<Y4m, ParseError> {
+fn read_header<R: Read>(input: &mut Counted<R>) -> Result<Y4m, ReadError> {
     let mut magic = [0; MAGIC.len()];
     let got = input.fill(&mut magic)?;
     if magic[..got] != MAGIC[..got] {
-        return Err(ParseError::bad("no Y4M: it does not begin with YUV4MPEG2", 0));
+        return Err(ReadError::bad("no Y4M: it does not begin with YUV4MPEG2", 0));
     }
     if got < MAGIC.len() {
-        return Err(ParseError::bad(TRUNCATED, input.offset));
+        return Err(ReadError::bad(TRUNCATED, input.offset));
     }
     let mut line = Vec::new();
     read_line(input, &mut line, TRUNCATED)?;
@@ -182,7 +182,7 @@ fn read_header<R: Read>(input: &mut Counted<R>) -> Result<Y4m, ParseError> {
                     "its pictures are C{}; only 8-bit 4:2:0 is read: convert it (ffmpeg: -pix_fmt yuv420p)",
                     shown(value)
                 );
-                return Err(ParseError::bad(why, offset));
+                return Err(ReadError::bad(why, offset));
             }
             // Interlacing, aspect, comments: nothing that changes the samples.
             _ => {}
@@ -190,23 +190,23 @@ fn read_header<R: Read>(input: &mut Counted<R>) -> Result<Y4m, ParseError> {
         offset += field.len() as u64 + 1;
     }
     let (Some(width), Some(height)) = (width, height) else {
-        return Err(ParseError::bad("the header names no width or no height", 0));
+        return Err(ReadError::bad("the header names no width or no height", 0));
     };
     let y4m = Y4m { size: Size::new(width, height), fps };
     if y4m.picture_bytes() > MOST_PICTURE_BYTES {
-        return Err(ParseError::bad("a picture of more than 512 MiB", 0));
+        return Err(ReadError::bad("a picture of more than 512 MiB", 0));
     }
     Ok(y4m)
 }
 
-fn read_side(value: &[u8], offset: u64) -> Result<u32, ParseError> {
+fn read_side(value: &[u8], offset: u64) -> Result<u32, ReadError> {
     number(value).filter(|side| (1..=Size::MAX_SIDE).contains(side)).ok_or_else(|| {
         let why = format!("a width or height of {}; 1 to {} are read", shown(value), Size::MAX_SIDE);
-        ParseError::bad(why, offset)
+        ReadError::bad(why, offset)
     })
 }
 
-fn read_rate(value: &[u8], offset: u64) -> Result<FrameRate, ParseError> {
+fn read_rate(value: &[u8], offset: u64) -> Result<FrameRate, ReadError> {
     let mut parts = value.split(|byte| *byte == b':');
     let rate = match (parts.next().and_then(number), parts.next().and_then(number), parts.next()) {
         // "0:0" leaves it open.
@@ -216,7 +216,7 @@ fn read_rate(value: &[u8], offset: u64) -> Result<FrameRate, ParseError> {
     };
     rate.filter(|rate| (0.001..=1000.0).contains(&rate.per_second())).ok_or_else(|| {
         let why = format!("a rate of {}; 1:1000 to 1000:1 pictures a second are read", shown(value));
-        ParseError::bad(why, offset)
+        ReadError::bad(why, offset)
     })
 }
 
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use std::io::Cursor;
 
-    fn y4m(text: &str) -> Result<Y4m, ParseError> {
+    fn y4m(text: &str) -> Result<Y4m, ReadError> {
         Reader::new(text.as_bytes(), None).map(|reader| reader.y4m())
     }
 
