@@ -33,6 +33,33 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! While it runs, a graph is changed through the engine's [`Handle`], by a
+//! [`Transaction`] or to another graph:
+//!
+//! ```
+//! # use sidetone::{Clock, Engine, Graph, LoadOptions, Options, Transaction, registry};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let text = r#"
+//! # sidetone = 1
+//! # links = ["tone -> ear.reference", "tone -> ear.in"]
+//! # nodes.tone = { kind = "test.tone" }
+//! # nodes.ear = { kind = "test.compare_audio" }
+//! # "#;
+//! # let options = LoadOptions { read: &|_| Ok(text.into()), ..LoadOptions::default() };
+//! # let (graph, _) = Graph::load(std::path::Path::new("ear.toml"), &registry(), &options)?;
+//! # let limit = Some(std::time::Duration::from_secs(1));
+//! # let engine = Engine::new(graph, Options { clock: Clock::virtual_time(), limit, ..Options::default() })?;
+//! let softer = Transaction::new()
+//!     .add("softer", "audio.gain", &[("gain_db", (-6.0).into())])
+//!     .unlink("tone -> ear.in")
+//!     .link("tone -> softer -> ear.in");
+//! let pending = engine.handle().edit(softer);
+//! engine.run(|_update| {});
+//! assert_eq!(pending.wait()?.to_string(), "+softer");
+//! # Ok(())
+//! # }
+//! ```
 
 pub use sidetone_core::*;
 

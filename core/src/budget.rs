@@ -140,11 +140,6 @@ impl Net {
         }
     }
 
-    /// The node named `name`.
-    pub(crate) fn node_named(&self, name: &str) -> Option<usize> {
-        self.nodes.iter().position(|node| node.name == name)
-    }
-
     /// The slowest path that `budget` is about; `None` where nothing leads from
     /// its beginning to its end.
     fn path_of(&self, budget: &Budget) -> Option<Vec<usize>> {

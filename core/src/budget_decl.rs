@@ -119,30 +119,8 @@ impl Expander<'_> {
     fn budget_end(&mut self, scope: &Scope, text: &Text) -> Option<(String, Place)> {
         let place = text.whole();
         let given = self.plain_text(scope, text, "the end of a budget's path")?;
-        // As plans write it, a template's name ends with [].
-        let name = format!("{}{}", scope.prefix, given.replace("[]/", "/"));
-        if self.net.node_named(&name).is_some() {
-            return Some((name, place));
-        }
-        if self.is_broken(&name) {
-            return None;
-        }
-        let inside = |name: &str| name.strip_prefix(scope.prefix.as_str()).map(str::to_owned);
-        let known: Vec<_> = self.net.nodes.iter().filter_map(|node| inside(&node.name)).collect();
-        let mut parts = known.iter().filter(|known| known.starts_with(&format!("{given}/"))).peekable();
-        let found = if parts.peek().is_some() {
-            let help =
-                format!("name one of them: {}", suggest::list(parts.map(String::as_str).collect::<Vec<_>>()));
-            Diagnostic::error(format!("{given} is several nodes")).at(place, "").help(help)
-        } else {
-            let help = match self.may_search() {
-                true => suggest::names(&given, "nodes", known.iter().map(String::as_str).collect::<Vec<_>>()),
-                false => String::new(),
-            };
-            Diagnostic::error(format!("there is no node {given}")).at(place, "").help(help)
-        };
-        self.found.push(found);
-        None
+        let node = self.node_called(&scope.prefix, &given, place)?;
+        Some((self.net.nodes[node].name.clone(), place))
     }
 
     fn remedy(&mut self, scope: &Scope, item: &At<Item>) -> Option<Remedy> {

@@ -4,18 +4,36 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::diagnostic::{Diagnostic, Place, Sources};
+use crate::diagnostic::{Diagnostic, Place, Severity, Sources};
 use crate::expand::normal;
-use crate::negotiate::Order;
+use crate::negotiate::{Known, Order};
 use crate::net::{Net, NetLink, NetNode, NetTemplate};
 use crate::param::{ParamKind, Value};
 use crate::registry::Registry;
 use crate::suggest;
 
 impl Net {
+    /// Lets types flow through the net and says all that is wrong with it, given
+    /// what is `known` of outputs since nodes were made.
+    pub(crate) fn check(
+        &mut self,
+        sources: &Sources,
+        known: &Known,
+        registry: &Registry,
+        found: &mut Vec<Diagnostic>,
+    ) {
+        self.find_loops(sources, found);
+        Order::of(self).negotiate(self, known, Some((found, registry)));
+        self.check_links(registry, found);
+        self.check_paths(found);
+        if found.iter().all(|one| one.severity != Severity::Error) {
+            self.check_budgets(registry, found);
+        }
+    }
+
     /// Decides which of the marked links close loops, and says which unmarked
     /// ones do.
-    pub(crate) fn find_loops(&mut self, sources: &Sources, found: &mut Vec<Diagnostic>) {
+    fn find_loops(&mut self, sources: &Sources, found: &mut Vec<Diagnostic>) {
         for link in self.links.iter().filter(|link| link.from.0 == link.to.0) {
             let name = &self.nodes[link.to.0].name;
             let message = format!("{name} is linked to itself");
@@ -127,7 +145,7 @@ impl Net {
     }
 
     /// Says what is doubled, missing or goes nowhere.
-    pub(crate) fn check_links(&self, registry: &Registry, found: &mut Vec<Diagnostic>) {
+    fn check_links(&self, registry: &Registry, found: &mut Vec<Diagnostic>) {
         let mut into: HashMap<(usize, usize), &NetLink> = HashMap::new();
         let mut seen: HashMap<_, &NetLink> = HashMap::new();
         for link in &self.links {
@@ -207,8 +225,7 @@ impl Net {
         for &node in &self.open_outputs {
             feeds[node] = true;
         }
-        if self.nodes.is_empty() && found.iter().all(|one| one.severity != crate::diagnostic::Severity::Error)
-        {
+        if self.nodes.is_empty() && found.iter().all(|one| one.severity != Severity::Error) {
             found.push(
                 Diagnostic::error("the graph has no nodes")
                     .at(Place::default(), "")
@@ -253,7 +270,7 @@ impl Net {
     }
 
     /// Says which nodes would write the same file, or one that another plays.
-    pub(crate) fn check_paths(&self, found: &mut Vec<Diagnostic>) {
+    fn check_paths(&self, found: &mut Vec<Diagnostic>) {
         let mut writers: HashMap<_, &NetNode> = HashMap::new();
         for node in self.nodes.iter().filter(|node| !node.unsure && node.writes()) {
             let Some((path, text)) = node.path() else { continue };

@@ -13,6 +13,7 @@
 //!
 //! As JSON (`serde::Serialize`) it says the same to editors and scripts.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -121,18 +122,35 @@ struct Source {
 impl Sources {
     /// Adds a file and gives its index. \[control\]
     pub fn add(&mut self, label: impl Into<String>, text: impl Into<String>) -> u32 {
-        let text = text.into();
-        let after_newline = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        let lines = std::iter::once(0).chain(after_newline).map(|at| at as u32).collect();
-        self.files.push(Source { label: label.into(), text, lines, is_file: true });
+        self.files.push(Source::new(label.into(), text.into(), true));
         self.files.len() as u32 - 1
     }
 
     /// Adds what was given otherwise than in a file.
     pub(crate) fn add_given(&mut self, label: &str, text: String) -> u32 {
-        let index = self.add(label, text);
-        self.files[index as usize].is_file = false;
-        index
+        self.files.push(Source::new(label.to_owned(), text, false));
+        self.files.len() as u32 - 1
+    }
+
+    /// The same, in the place of an earlier text with that label that is not among
+    /// the `used` ones, so that however many come there are no more than are used.
+    pub(crate) fn add_anew(&mut self, label: &str, text: String, used: &BTreeSet<u32>) -> u32 {
+        let is_free = |(index, source): &(usize, &Source)| {
+            !source.is_file && source.label == label && !used.contains(&(*index as u32))
+        };
+        match self.files.iter().enumerate().find(is_free) {
+            Some((index, _)) => {
+                self.files[index] = Source::new(label.to_owned(), text, false);
+                index as u32
+            }
+            None => self.add_given(label, text),
+        }
+    }
+
+    /// How many texts there are.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.files.len()
     }
 
     /// The name of a file, as it was given to whoever read it. \[control\]
@@ -165,6 +183,12 @@ impl Sources {
 }
 
 impl Source {
+    fn new(label: String, text: String, is_file: bool) -> Self {
+        let after_newline = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(after_newline).map(|at| at as u32).collect();
+        Self { label, text, lines, is_file }
+    }
+
     fn line_of(&self, offset: u32) -> usize {
         self.lines.partition_point(|start| *start <= offset).saturating_sub(1)
     }

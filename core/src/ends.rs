@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::expand::Expander;
 use crate::graph::LinkPlace;
-use crate::graph_file::{EndDecl, LinkDecl, MAX_LINKS, PortDecl};
+use crate::graph_file::{EndDecl, LinkDecl, MAX_LINKS, PortDecl, shorten};
 use crate::media_type::MediaType;
 use crate::negotiate::Order;
 use crate::net::{Candidate, Loose, Net, NetLink};
 use crate::registry::NodeSpec;
+use crate::setting;
 use crate::suggest;
 
 /// What the names of a file mean, as its links see them.
@@ -35,6 +36,14 @@ pub(crate) enum Entry {
     Broken,
 }
 
+/// The ports that come into question for both ends of a link, and the template
+/// whose member it comes from, if it does.
+pub(crate) struct Ports {
+    pub(crate) from: Vec<Candidate>,
+    pub(crate) to: Vec<Candidate>,
+    pub(crate) member: Option<usize>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Side {
     /// A link leaves from it.
@@ -55,7 +64,7 @@ impl Expander<'_> {
     ) {
         let last = decl.ends.len() - 1;
         for pair in 0..last {
-            let (from, to) = (&decl.ends[pair], &decl.ends[pair + 1]);
+            let (from, to) = decl.pair(pair);
             if self.net.links.len() + self.net.loose.len() >= MAX_LINKS {
                 let message = format!("the graph has more than {MAX_LINKS} links");
                 if self.found.iter().all(|found| found.message != message) {
@@ -63,16 +72,10 @@ impl Expander<'_> {
                 }
                 return;
             }
-            let froms = self.end(names, from, Side::From, pair > 0, unknown);
-            let tos = self.end(names, to, Side::To, pair + 1 < last, unknown);
-            let (Some(froms), Some(tos)) = (froms, tos) else {
+            let Some(Ports { from: froms, to: tos, member }) = self.ports(names, decl, pair, unknown) else {
                 self.touch(names, &from.node.it);
                 self.touch(names, &to.node.it);
                 continue;
-            };
-            let member = match names.get(&from.node.it) {
-                Some(Entry::Member { template, .. }) => Some(*template),
-                _ => None,
             };
             let link = NetLink {
                 from: (0, 0),
@@ -89,6 +92,25 @@ impl Expander<'_> {
             let names = (from.node.it.clone(), to.node.it.clone());
             self.net.loose.push(Loose { from: froms, to: tos, names, link });
         }
+    }
+
+    /// The ports that link number `pair` of a chain may mean; `None` where a
+    /// problem was found.
+    pub(crate) fn ports(
+        &mut self,
+        names: &Names,
+        decl: &LinkDecl,
+        pair: usize,
+        unknown: &mut Vec<(String, Place)>,
+    ) -> Option<Ports> {
+        let (from, to) = decl.pair(pair);
+        let member = match names.get(&from.node.it) {
+            Some(Entry::Member { template, .. }) => Some(*template),
+            _ => None,
+        };
+        let from = self.end(names, from, Side::From, pair > 0, unknown);
+        let to = self.end(names, to, Side::To, pair + 2 < decl.ends.len(), unknown);
+        Some(Ports { from: from?, to: to?, member })
     }
 
     /// The ports that `decl` may mean; `None` where a problem was found.
@@ -252,11 +274,20 @@ impl Expander<'_> {
         for uses in unknown.chunk_by(|a, b| a.0 == b.0) {
             let mut places = uses.iter().map(|(_, place)| *place);
             let (Some((name, _)), Some(first)) = (uses.first(), places.next()) else { continue };
-            let mut found = Diagnostic::error(format!("there is no node {name}")).at(first, "");
+            let inside = name.contains('/');
+            let message = match inside {
+                true => format!("\"{}\" is no node of this file", shorten(name)),
+                false => format!("there is no node {name}"),
+            };
+            let mut found = Diagnostic::error(message).at(first, "");
             for place in places.take(3) {
                 found = found.at(place, "here, too");
             }
-            if self.may_search() {
+            if inside {
+                let help =
+                    "a part's inner nodes are reached through its ports; name one in the part's [ports]";
+                found = found.help(help);
+            } else if self.may_search() {
                 found = found.help(suggest::names(name, "nodes", known.iter().copied()));
                 // The one that was meant lacks this link.
                 if let Some(meant) = suggest::meant(name, known.iter().copied()) {
@@ -265,6 +296,28 @@ impl Expander<'_> {
             }
             self.found.push(found);
         }
+    }
+
+    /// The node that stands as `given` under the names that begin with `prefix`,
+    /// "[]" after a template's name or not; `None` where a problem was found.
+    pub(crate) fn node_called(&mut self, prefix: &str, given: &str, place: Place) -> Option<usize> {
+        let name = format!("{prefix}{}", setting::address_of(given));
+        let node = self.net.node_named(&name);
+        if node.is_some() || self.is_broken(&name) {
+            return node;
+        }
+        let known: Vec<_> = self.net.nodes.iter().filter_map(|node| node.name.strip_prefix(prefix)).collect();
+        let inside = format!("{given}/");
+        let mut parts = known.iter().copied().filter(|known| known.starts_with(&inside)).peekable();
+        let (message, help) = if parts.peek().is_some() {
+            let help = format!("name one of them: {}", suggest::list(parts.collect::<Vec<_>>()));
+            (format!("{given} is several nodes"), help)
+        } else {
+            let help = if self.may_search() { suggest::names(given, "nodes", known) } else { String::new() };
+            (format!("there is no node {given}"), help)
+        };
+        self.found.push(Diagnostic::error(message).at(place, "").help(help));
+        None
     }
 
     /// The part whose ports are `ports`, as links see it.

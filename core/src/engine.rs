@@ -26,6 +26,7 @@ use crate::schedule::{self, Schedule};
 use crate::supervisor::{LaneDriver, Supervisor};
 use crate::timestamp::Timestamp;
 use crate::trace::Tracer;
+use crate::transaction::Transaction;
 use crate::watch::Watch;
 
 /// Notices under way from lanes to the supervisor, at most.
@@ -128,7 +129,7 @@ pub(crate) struct Set {
 
 /// An edit that somebody asked for.
 struct Request {
-    graph: Box<Graph>,
+    transaction: Transaction,
     answer: Sender<Result<Change, Diagnostics>>,
 }
 
@@ -174,19 +175,20 @@ impl Handle {
         Watch::new(self.asks.clone())
     }
 
-    /// Makes `graph` the running graph, in one step between two frames: nodes of
-    /// the same name and kind that differ in live parameters alone go on, with
-    /// these set; links between them that read the same lose nothing. What is new
-    /// is made first, off the lanes; if any of it cannot be made, nothing
+    /// Changes the running graph in one step between two frames: by a
+    /// [`Transaction`], or to another checked [`Graph`], such as [`Graph::load`]
+    /// makes of an edited file. What comes of a transaction is checked as graph
+    /// files are.
+    ///
+    /// Nodes of the same name and kind that differ in live parameters alone go on,
+    /// with these set; links between them that read the same lose nothing. What is
+    /// new is made first, off the lanes; if any of it cannot be made, nothing
     /// changes. What goes drains. What becomes of the edit, `run` tells its
     /// observer as well. \[control\]
-    ///
-    /// [`Graph::load`] makes the changed graph from an edited file, or from any
-    /// text.
-    pub fn edit(&self, graph: Graph) -> Pending {
+    pub fn edit(&self, transaction: impl Into<Transaction>) -> Pending {
         let (answer, outcome) = crossbeam_channel::bounded(1);
         // If the run is over, dropping the request tells whoever waits.
-        let _ = self.edits.send(Request { graph: Box::new(graph), answer });
+        let _ = self.edits.send(Request { transaction: transaction.into(), answer });
         Pending(outcome)
     }
 }
@@ -309,10 +311,10 @@ impl Engine {
             self.supervisor.heed(notice, &mut self.lanes, observe);
         }
         while !self.supervisor.is_fading()
-            && let Ok(Request { graph, answer }) = self.edits.try_recv()
+            && let Ok(Request { transaction, answer }) = self.edits.try_recv()
         {
             any = true;
-            let outcome = self.supervisor.edit(*graph, &mut self.lanes);
+            let outcome = self.supervisor.edit(transaction, &mut self.lanes);
             observe(Update::Edited {
                 at: self.supervisor.seconds(self.options.clock.now()),
                 outcome: &outcome,

@@ -231,7 +231,7 @@ impl<'a> Expander<'a> {
         }
     }
 
-    fn node(&mut self, scope: &Scope, decl: &NodeDecl) -> Entry {
+    pub(crate) fn node(&mut self, scope: &Scope, decl: &NodeDecl) -> Entry {
         let address = format!("{}{}", scope.prefix, decl.name.it);
         let entry = self.chosen(scope, decl).and_then(|chosen| {
             if self.net.nodes.len() >= MAX_NODES {
@@ -327,7 +327,11 @@ impl<'a> Expander<'a> {
         spec
     }
 
-    fn known_param(&mut self, spec: &'static NodeSpec, key: &At<String>) -> Option<&'static ParamSpec> {
+    pub(crate) fn known_param(
+        &mut self,
+        spec: &'static NodeSpec,
+        key: &At<String>,
+    ) -> Option<&'static ParamSpec> {
         let param = spec.param(&key.it);
         if param.is_none() {
             let known = spec.params.iter().map(|param| param.name);

@@ -288,15 +288,8 @@ impl Graph {
         let Expander { sources, mut found, mut net, settings, .. } = expander;
         let sources = Arc::new(sources);
         let Some((loaded, values)) = expanded else { return Err(Diagnostics::new(found, sources)) };
-        net.find_loops(&sources, &mut found);
-        Order::of(&net).negotiate(&mut net, &[], Some((&mut found, registry)));
-        net.check_links(registry, &mut found);
-        net.check_paths(&mut found);
+        net.check(&sources, &Known::new(), registry, &mut found);
         let is_part = loaded.parsed.ports.is_some();
-        let certain = !Diagnostics::new(found.clone(), Arc::clone(&sources)).has_errors();
-        if certain {
-            net.check_budgets(registry, &mut found);
-        }
         let found = Diagnostics::new(found, Arc::clone(&sources));
         if found.has_errors() {
             return Err(found);
@@ -395,7 +388,7 @@ impl Template {
 /// Between a net and a graph: in a net the nodes of templates stand among the
 /// others.
 impl Graph {
-    fn take(&mut self, net: Net) {
+    pub(crate) fn take(&mut self, net: Net) {
         let Net { nodes, links, templates, budgets, .. } = net;
         self.budgets = budgets;
         // Where each node goes.
@@ -509,22 +502,7 @@ impl Graph {
         for outer in &self.nodes {
             net.nodes.push(node(outer, None, outer.name.to_string(), &[], 0));
         }
-        for link in &self.links {
-            let GraphLink { from, to, capacity, overflow, is_loop, media, place } = *link;
-            let (member, template, mark) = (None, None, None);
-            net.links.push(NetLink {
-                from,
-                to,
-                member,
-                template,
-                capacity,
-                overflow,
-                mark,
-                is_loop,
-                media,
-                place,
-            });
-        }
+        net.links.extend(self.links.iter().map(NetLink::from));
         for (index, template) in self.templates.iter().enumerate() {
             let begin = net.nodes.len();
             for (at, inner) in template.nodes.iter().enumerate() {
@@ -532,26 +510,16 @@ impl Graph {
                 net.nodes.push(node(inner, Some(index), name, &template.fills, at));
             }
             for link in &template.links {
-                let TemplateLink { from, to, capacity, overflow, is_loop, media, place } = *link;
                 let end = |end: End| match end {
                     End::Member { port } => (template.hub, port),
                     End::Inside { node, port } => (begin + node, port),
                     End::Outside { node, port } => (node, port),
                 };
-                let member = matches!(from, End::Member { .. }).then_some(index);
-                let (from, to, template, mark) = (end(from), end(to), Some(index), None);
-                net.links.push(NetLink {
-                    from,
-                    to,
-                    member,
-                    template,
-                    capacity,
-                    overflow,
-                    mark,
-                    is_loop,
-                    media,
-                    place,
-                });
+                let member = matches!(link.from, End::Member { .. }).then_some(index);
+                let TemplateLink { capacity, overflow, is_loop, media, place, .. } = *link;
+                let (from, to) = (end(link.from), end(link.to));
+                let link = GraphLink { from, to, capacity, overflow, is_loop, media, place };
+                net.links.push(NetLink { member, template: Some(index), ..NetLink::from(&link) });
             }
             net.templates.push(NetTemplate {
                 most: template.most,
@@ -562,6 +530,15 @@ impl Graph {
             });
         }
         net
+    }
+}
+
+/// One that is given outside templates.
+impl From<&GraphLink> for NetLink {
+    fn from(link: &GraphLink) -> Self {
+        let GraphLink { from, to, capacity, overflow, is_loop, media, place } = *link;
+        let mark = is_loop.then_some(place.from);
+        Self { from, to, member: None, template: None, capacity, overflow, mark, is_loop, media, place }
     }
 }
 

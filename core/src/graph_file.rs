@@ -97,6 +97,13 @@ pub(crate) struct LinkDecl {
     pub(crate) is_loop: Option<Place>,
 }
 
+impl LinkDecl {
+    /// The two ends of one of the chain's links.
+    pub(crate) fn pair(&self, index: usize) -> (&EndDecl, &EndDecl) {
+        (&self.ends[index], &self.ends[index + 1])
+    }
+}
+
 /// A node, and perhaps one of its ports: "cam.out".
 #[derive(Clone, Debug)]
 pub(crate) struct EndDecl {
@@ -233,7 +240,7 @@ fn better_name(name: &str) -> String {
     if is_name(better) { format!("for example {better}") } else { String::new() }
 }
 
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     if text.chars().count() <= 40 { text.into() } else { text.chars().take(39).chain(['…']).collect() }
 }
 
@@ -532,7 +539,7 @@ impl Reader<'_> {
         NodeDecl { name, alternatives }
     }
 
-    fn alternatives(&mut self, name: &At<String>, item: At<Item>) -> Option<Vec<Alternative>> {
+    pub(crate) fn alternatives(&mut self, name: &At<String>, item: At<Item>) -> Option<Vec<Alternative>> {
         let example = "{ kind = \"audio.gain\" }";
         let place = item.place;
         match item.it {
@@ -600,7 +607,7 @@ impl Reader<'_> {
         list.into_iter().filter_map(|item| self.link(item, broken)).collect()
     }
 
-    fn link(&mut self, item: At<Item>, broken: &mut String) -> Option<LinkDecl> {
+    pub(crate) fn link(&mut self, item: At<Item>, broken: &mut String) -> Option<LinkDecl> {
         let mut link = LinkDecl { ends: Vec::new(), capacity: None, overflow: Overflow::Wait, is_loop: None };
         let whole = item.place;
         let mut path = None;
@@ -677,11 +684,6 @@ impl Reader<'_> {
                 text.place(start.saturating_sub(2), end)
             };
             self.error("an end of this link is missing", place, "", example);
-            return None;
-        }
-        if word.contains('/') {
-            let help = "a part's inner nodes are reached through its ports; name one in the part's [ports]";
-            self.error(format!("\"{}\" is no node of this file", shorten(word)), place, "", help);
             return None;
         }
         if word.contains(char::is_whitespace) || word.contains(',') {

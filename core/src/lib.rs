@@ -72,6 +72,9 @@ mod takes;
 mod timers;
 pub mod timestamp;
 pub mod trace;
+pub mod transaction;
+#[cfg(test)]
+mod transaction_tests;
 pub mod waker;
 pub mod watch;
 
@@ -105,5 +108,6 @@ pub use schedule::Schedule;
 pub use setting::{NoSetting, Setting};
 pub use timestamp::Timestamp;
 pub use trace::{TraceReader, Traced, Tracer, trace};
+pub use transaction::{Operation, Transaction};
 pub use waker::NodeWaker;
 pub use watch::{Snapshot, Watch};

@@ -12,6 +12,7 @@ use crate::lanes::GraphLane;
 use crate::link::Overflow;
 use crate::media_type::MediaType;
 use crate::param::Params;
+use crate::port::PortSpec;
 use crate::registry::NodeSpec;
 
 /// The most nodes a graph has, those of templates counted once.
@@ -128,10 +129,79 @@ pub(crate) struct Open {
     pub(crate) place: Place,
 }
 
+/// The end of a link for which a node of another kind has no port.
+#[derive(Debug)]
+pub(crate) struct Stuck {
+    /// The port that it had.
+    pub(crate) port: &'static str,
+    pub(crate) is_input: bool,
+    pub(crate) place: Place,
+}
+
 impl Net {
     /// What input `to` declares to take.
     pub(crate) fn declared_input(&self, to: (usize, usize)) -> MediaType {
         self.nodes[to.0].spec.inputs[to.1].media
+    }
+
+    /// The node named `name`.
+    pub(crate) fn node_named(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| node.name == name)
+    }
+
+    /// Which nodes go when `node` does: it, and what is made for its members.
+    pub(crate) fn goes_with(&self, node: usize) -> Vec<bool> {
+        let is_of = |template: usize| self.templates[template].hub == node;
+        let goes = |(index, other): (usize, &NetNode)| index == node || other.template.is_some_and(is_of);
+        self.nodes.iter().enumerate().map(goes).collect()
+    }
+
+    /// Takes the nodes out that go, with their links and the templates of their
+    /// members; tells where each node is now. Links that are not settled are not
+    /// looked at.
+    pub(crate) fn remove(&mut self, goes: &[bool]) -> Vec<Option<usize>> {
+        let nodes = renumbered(goes.iter().copied());
+        let templates = renumbered(self.templates.iter().map(|template| goes[template.hub]));
+        let stays = |node: usize| nodes[node].is_some();
+        self.links.retain(|link| stays(link.from.0) && stays(link.to.0));
+        self.templates.retain(|template| stays(template.hub));
+        let mut going = goes.iter();
+        self.nodes.retain(|_| going.next() == Some(&false));
+        // What stays has a number.
+        let node = |old: &mut usize| *old = nodes[*old].unwrap_or_default();
+        let template = |old: &mut Option<usize>| *old = old.and_then(|old| templates[old]);
+        for link in &mut self.links {
+            node(&mut link.from.0);
+            node(&mut link.to.0);
+            template(&mut link.member);
+            template(&mut link.template);
+        }
+        self.nodes.iter_mut().for_each(|node| template(&mut node.template));
+        self.templates.iter_mut().for_each(|template| node(&mut template.hub));
+        nodes
+    }
+
+    /// The ports at the ends of every link if `node` were of the kind `spec`: those
+    /// of the same names, or else the only ones that there are; or the links for
+    /// which there is none.
+    pub(crate) fn moved(&self, node: usize, spec: &NodeSpec) -> Result<Vec<(usize, usize)>, Vec<Stuck>> {
+        let old = self.nodes[node].spec;
+        let mut stuck = Vec::new();
+        let mut port = |end: (usize, usize), was: &[PortSpec], is: &[PortSpec], place, is_input| {
+            if end.0 != node {
+                return end.1;
+            }
+            alike(&was[end.1], is).unwrap_or_else(|| {
+                stuck.push(Stuck { port: was[end.1].name, is_input, place });
+                end.1
+            })
+        };
+        let mut ends = Vec::with_capacity(self.links.len());
+        for NetLink { from, to, place, .. } in &self.links {
+            let from = port(*from, old.outputs, spec.outputs, place.from, false);
+            ends.push((from, port(*to, old.inputs, spec.inputs, place.to, true)));
+        }
+        if stuck.is_empty() { Ok(ends) } else { Err(stuck) }
     }
 
     /// "cam.out"
@@ -156,4 +226,22 @@ impl Net {
         let node = &self.nodes[to.0];
         format!("{}.{}", node.name, node.spec.inputs[to.1].name)
     }
+}
+
+/// For each thing, its place among those that do not go.
+fn renumbered(goes: impl Iterator<Item = bool>) -> Vec<Option<usize>> {
+    let mut next = 0;
+    let place = |goes: bool| {
+        let place = (!goes).then_some(next);
+        next += usize::from(!goes);
+        place
+    };
+    goes.map(place).collect()
+}
+
+/// Which of `ports` stands for `old`.
+fn alike(old: &PortSpec, ports: &[PortSpec]) -> Option<usize> {
+    let mut those = ports.iter().enumerate().filter(|(_, port)| port.each == old.each);
+    let named = those.clone().find(|(_, port)| port.name == old.name);
+    named.or_else(|| those.next().filter(|_| those.next().is_none())).map(|(index, _)| index)
 }

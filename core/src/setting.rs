@@ -91,6 +91,11 @@ impl Settings {
         self.addresses.push((address.to_owned(), there));
     }
 
+    /// Forgets what is at `address`.
+    pub(crate) fn forget(&mut self, address: &str) {
+        self.addresses.retain(|(known, _)| known != address);
+    }
+
     /// Whether a mistake hides what is at `address`.
     pub(crate) fn is_hidden(&self, address: &str) -> bool {
         self.addresses.iter().any(|(known, there)| known == address && there.is_none())
@@ -130,7 +135,12 @@ impl Settings {
 /// end a template's name with \[\], addresses do not.
 pub(crate) fn split(target: &str) -> (String, &str) {
     let (address, name) = target.rsplit_once('.').unwrap_or(("", target));
-    (address.replace("[]/", "/"), name)
+    (address_of(address), name)
+}
+
+/// The address of a node, by the name that plans give it.
+pub(crate) fn address_of(name: &str) -> String {
+    name.replace("[]/", "/")
 }
 
 #[cfg(test)]

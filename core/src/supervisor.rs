@@ -439,6 +439,10 @@ impl Supervisor {
     fn send_set(&mut self, id: NodeId, param: &'static str, value: Value) {
         let Some(entry) = self.nodes.get_mut(&id) else { return };
         entry.node.params.set(param, value.clone());
+        // So that a transaction finds it as it is.
+        if let Some(index) = self.ids.iter().position(|known| *known == id) {
+            self.graph.nodes[index].params.set(param, value.clone());
+        }
         let control = Control::Set { param, value };
         post(&self.lanes[&entry.lane].mailbox, Message::Control { node: id, control, through: None });
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use sidetone::{Clock, Engine, EventKind, Graph, LoadOptions, Options, Update, registry};
+use sidetone::{Clock, Engine, EventKind, Graph, LoadOptions, Options, Transaction, Update, registry};
 use sidetone_test::scene::read_counter;
 
-use crate::{pictures, psnr, scratch, shipped};
+use crate::{Scratch, pictures, psnr, scratch, shipped};
 
 /// The call of graphs/call.toml, with strong skin smoothing, or with Alice's and
 /// Bob's pictures sent as they are, or with a mistake.
@@ -38,23 +38,45 @@ fn call(out: &str, beauty: &str) -> Result<Graph, String> {
         .map_err(|why| why.to_string())
 }
 
-/// Runs the call for five seconds, edited at these instants; gives what was said
-/// of the edits.
-fn run_call(out: &str, edits: &[(f64, &str)]) -> Vec<String> {
+/// An edit of the call: when, and to what, or why it cannot be.
+type Edit = (f64, Result<Transaction, String>);
+
+/// The same as transactions that take the beauty out of the running call and put
+/// it back in.
+fn beauty_taken_out() -> Transaction {
+    ["alice", "bob"].into_iter().fold(Transaction::new(), |edit, who| {
+        edit.remove(&format!("{who}_picture/beauty")).link(&format!("{who}_cam -> {who}_picture/av1"))
+    })
+}
+
+fn beauty_put_back() -> Transaction {
+    let strong = [("smooth", 0.5.into()), ("whiten", 1.0.into()), ("rosy", 1.0.into())];
+    let when_full = [("capacity", 4.into()), ("overflow", "drop_oldest".into())];
+    ["alice", "bob"].into_iter().fold(Transaction::new(), |edit, who| {
+        let (cam, beauty, av1) =
+            (format!("{who}_cam"), format!("{who}_picture/beauty"), format!("{who}_picture/av1"));
+        edit.unlink(&format!("{cam} -> {av1}"))
+            .add(&beauty, "effect.smooth_skin", &strong)
+            .link(&format!("{cam} -> {beauty}"))
+            .link_with(&format!("{beauty} -> {av1}"), &when_full)
+    })
+}
+
+/// Runs the call for five seconds with these edits; gives what was said of them.
+fn run_call(out: &str, edits: Vec<Edit>) -> Vec<String> {
     let options =
         Options { clock: Clock::virtual_time(), limit: Some(Duration::from_secs(5)), ..Options::default() };
     let engine = Engine::new(call(out, "on").unwrap(), options).unwrap_or_else(|why| panic!("{why}"));
     let handle = engine.handle();
-    let mut edits = edits.iter().peekable();
+    let mut edits = edits.into_iter().peekable();
     let mut said = Vec::new();
     let report = engine.run(|update| match update {
         // Levels come five times a second: a clock to edit by.
         Update::Event { at, kind: EventKind::Level { .. }, .. } => {
-            if let Some((_, beauty)) = edits.next_if(|(when, _)| *when <= at) {
-                match call(out, beauty) {
-                    Ok(graph) => drop(handle.edit(graph)),
-                    Err(mistake) => said.push(mistake),
-                }
+            match edits.next_if(|(when, _)| *when <= at) {
+                Some((_, Ok(edit))) => drop(handle.edit(edit)),
+                Some((_, Err(mistake))) => said.push(mistake),
+                None => {}
             }
         }
         Update::Edited { outcome, .. } => said.push(match outcome {
@@ -69,17 +91,30 @@ fn run_call(out: &str, edits: &[(f64, &str)]) -> Vec<String> {
 
 #[test]
 fn an_effect_taken_out_of_a_call_and_put_back_changes_the_picture_and_no_sample() {
-    let (edited, plain) = (scratch(), scratch());
-    let said = run_call(&edited.path(""), &[(1.5, "off"), (3.0, "on"), (4.0, "misspelt")]);
+    let (edited, by_steps, plain) = (scratch(), scratch(), scratch());
+    let becomes = |beauty: &str| call(&edited.path(""), beauty).map(Transaction::from);
+    let edits = vec![(1.5, becomes("off")), (3.0, becomes("on")), (4.0, becomes("misspelt"))];
+    let said = run_call(&edited.path(""), edits);
     assert_eq!(said.len(), 3, "{said:#?}");
     assert_eq!(said[0], "-alice_picture/beauty -bob_picture/beauty");
     assert_eq!(said[1], "+alice_picture/beauty +bob_picture/beauty");
     assert!(said[2].contains("effect.smoth_skin") && said[2].contains("effect.smooth_skin"), "{}", said[2]);
-    run_call(&plain.path(""), &[]);
-
+    run_call(&plain.path(""), Vec::new());
+    let same = |one: &Scratch, other: &Scratch, file: &str| {
+        let [one, other] = [one, other].map(|folder| std::fs::read(folder.path(file)).unwrap());
+        one == other
+    };
     for wav in ["alice_hears.wav", "bob_hears.wav"] {
-        let heard = [&edited, &plain].map(|folder| std::fs::read(folder.path(wav)).unwrap());
-        assert!(heard[0] == heard[1], "{wav} is not what it is without the edits");
+        assert!(same(&edited, &plain, wav), "{wav} is not what it is without the edits");
+    }
+
+    let mistake = Transaction::new().set("alice_picture/beuty", "smooth", 0.1);
+    let edits = vec![(1.5, Ok(beauty_taken_out())), (3.0, Ok(beauty_put_back())), (4.0, Ok(mistake))];
+    let told = run_call(&by_steps.path(""), edits);
+    assert_eq!(told[..2], said[..2], "what transactions did");
+    assert!(told[2].contains("did you mean alice_picture/beauty?"), "{}", told[2]);
+    for file in ["alice_hears.wav", "bob_hears.wav", "alice_sees.y4m", "bob_sees.y4m"] {
+        assert!(same(&edited, &by_steps, file), "{file} is not what it is with whole graphs");
     }
 
     let mut source = sidetone::harness::Harness::new(
@@ -101,6 +136,52 @@ fn an_effect_taken_out_of_a_call_and_put_back_changes_the_picture_and_no_sample(
     };
     let (before, without, after) = (quality(15, 40), quality(55, 85), quality(100, 145));
     assert!(without > before + 2.0 && without > after + 2.0, "{before:.1}, {without:.1}, {after:.1} dB");
+}
+
+#[test]
+fn what_was_set_while_a_call_runs_outlives_transactions_that_do_not_speak_of_it() {
+    let folder = scratch();
+    let options =
+        Options { clock: Clock::virtual_time(), limit: Some(Duration::from_secs(3)), ..Options::default() };
+    let engine = Engine::new(call(&folder.path(""), "off").unwrap(), options).unwrap();
+    let handle = engine.handle();
+    let mut beats = 0;
+    let mut said = Vec::new();
+    let report = engine.run(|update| match update {
+        Update::Event {
+            node: "met_by_bob[alice]/remote_audio/level", kind: EventKind::Level { .. }, ..
+        } => {
+            beats += 1;
+            match beats {
+                2 => drop(
+                    handle.edit(
+                        Transaction::new()
+                            .add("met_by_bob/quiet", "audio.gain", &[])
+                            .unlink("met_by_bob/remote_audio/level -> bob_hears")
+                            .link("met_by_bob/remote_audio/level -> met_by_bob/quiet -> bob_hears"),
+                    ),
+                ),
+                4 => {
+                    handle.set("met_by_bob[alice]/quiet", "gain_db", (-60.0).into());
+                    handle.set("bob_mic", "level_db", (-60.0).into());
+                }
+                6 => drop(handle.edit(Transaction::new().set("alice_mic", "frequency_hz", 500))),
+                8 => drop(handle.edit(Transaction::new().set("met_by_bob/quiet", "gain_db", -50))),
+                _ => {}
+            }
+        }
+        Update::Edited { outcome, .. } => said.push(outcome.as_ref().unwrap().to_string()),
+        _ => {}
+    });
+    assert!(report.faults.is_empty() && report.undrained.is_empty(), "{report:?}");
+    let expected =
+        ["+met_by_bob[alice]/quiet", "~alice_mic.frequency_hz", "~met_by_bob[alice]/quiet.gain_db"];
+    assert_eq!(said, expected);
+    for wav in ["alice_hears.wav", "bob_hears.wav"] {
+        let (samples, rate) = crate::sound(&folder.path(wav));
+        let last = &samples[samples.len() - rate as usize / 2..];
+        assert!(last.iter().all(|sample| sample.abs() < 0.01), "{wav} stays quiet");
+    }
 }
 
 /// Reads what a child says until a line contains `wanted`.

@@ -33,6 +33,7 @@ use crate::media_type::MediaType;
 use crate::param::Value;
 use crate::schedule::{self, Schedule};
 use crate::timestamp::Timestamp;
+use crate::transaction::Transaction;
 
 use super::plan::{Plan, Slot, Wish, WishedLink, neutral_values};
 use super::{Edits, Instance, LaneDriver, Supervisor, Wanted, post};
@@ -78,19 +79,22 @@ enum Origin {
 }
 
 impl Supervisor {
-    /// Makes `graph` the running graph; tells what changed. Where that cannot be,
-    /// nothing has changed.
-    pub(crate) fn edit(&mut self, mut graph: Graph, drivers: &mut LaneDriver) -> Result<Change, Diagnostics> {
+    /// Changes the running graph as `transaction` says; tells what changed. Where
+    /// that cannot be, nothing has changed.
+    pub(crate) fn edit(
+        &mut self,
+        transaction: Transaction,
+        drivers: &mut LaneDriver,
+    ) -> Result<Change, Diagnostics> {
         let refuse =
             |found: Vec<Diagnostic>, graph: &Graph| Err(Diagnostics::new(found, Arc::clone(&graph.sources)));
         if self.closed || self.is_stopping() {
-            return refuse(
-                vec![Diagnostic::error("the run is ending: nothing can be changed any more")],
-                &graph,
-            );
+            let over = Diagnostic::error("the run is ending: nothing can be changed any more");
+            return refuse(vec![over], &self.graph);
         }
+        let mut plan = Plan { keeps_set: !transaction.is_whole(), ..Plan::default() };
+        let mut graph = transaction.apply(&self.graph)?;
         let mut schedule = Schedule::compile(&graph, schedule::cores(&self.clock));
-        let mut plan = Plan::default();
         let mut slots = self.known_slots(&schedule, &graph);
         self.plan_nodes(&mut graph, &schedule, &mut plan, &mut slots);
         self.plan_members(&graph, &schedule, &mut plan, &mut slots);

@@ -72,6 +72,9 @@ pub(super) struct Plan {
     pub(super) members: Vec<Made>,
     pub(super) fresh: Vec<Fresh>,
     pub(super) failures: Vec<Diagnostic>,
+    /// Whether parameters stay that a member's nodes were given while they ran,
+    /// where what its template says of them stays.
+    pub(super) keeps_set: bool,
 }
 
 /// Where a node is to run, before it is known which lane that is.
@@ -206,9 +209,14 @@ impl Supervisor {
                 let was = old.map(|instance| Flow::of_template(&self.graph.templates[instance.template]));
                 let turned =
                     was.map_or_else(BTreeSet::new, |was| reversed(&was, &Flow::of_template(template)));
+                let said = old.filter(|_| plan.keeps_set);
+                let said = said.map(|old| self.graph.templates[old.template].instantiate(&name));
                 let begin = plan.nodes.len();
                 let before = super::templates::rank_before(schedule, &template.links);
-                for (at, node) in template.instantiate(&name).into_iter().enumerate() {
+                for (at, mut node) in template.instantiate(&name).into_iter().enumerate() {
+                    if let Some(was) = said.iter().flatten().find(|was| was.name == node.name) {
+                        self.keep_set(&mut node, was);
+                    }
                     let turned = turned.contains(&template.nodes[at].name);
                     let (slot, lane_name) = match how.lane_of[at] {
                         TemplateLane::Outer(lane) => {
@@ -324,6 +332,18 @@ impl Supervisor {
             && old.lane == node.lane
             && node.spec.params.iter().all(same)
             && media.all(|(was, is)| fits(was, is))
+    }
+
+    /// Gives `node` the parameters that the running one of its name was given while
+    /// it ran, where it is to be what it `was`.
+    fn keep_set(&self, node: &mut GraphNode, was: &GraphNode) {
+        let Some(id) = self.running(&node.name).filter(|_| node.spec.kind == was.spec.kind) else { return };
+        for param in node.spec.params.iter().filter(|param| param.live) {
+            let now = self.nodes[&id].node.params.get(param.name);
+            if let Some(now) = now.filter(|_| node.params.get(param.name) == was.params.get(param.name)) {
+                node.params.set(param.name, now.clone());
+            }
+        }
     }
 
     /// What is known of the outputs of one of the graph's own nodes since it was
