@@ -335,10 +335,35 @@ fn as_text(graph: &Graph, schedule: &Schedule) -> String {
         let names: Vec<_> = path.iter().map(|(name, _)| name.as_str()).collect();
         text.push_str(&format!("\nslowest path: {} ms\n  {}\n", millis(sum), names.join(" -> ")));
     }
-    if let Some(budget) = graph.budget() {
-        text.push_str(&format!("budget:       {} ms\n", millis(budget)));
-    }
+    text.push_str(&budgets_as_text(graph));
     text
+}
+
+/// What each budget allows, what is declared along its slowest path, and what that
+/// leaves.
+fn budgets_as_text(graph: &Graph) -> String {
+    let rows: Vec<_> = graph
+        .budgets
+        .iter()
+        .map(|budget| {
+            let path = budget.path.as_ref();
+            let what =
+                path.map_or("capture to render".into(), |path| format!("{} -> {}", path.from, path.to));
+            // A graph whose sum is greater does not check.
+            let declared = graph.declared_latency(budget);
+            let slack = budget.limit.saturating_sub(declared);
+            let [declared, allowed, slack] = [declared, budget.limit, slack].map(millis);
+            vec![what, declared, allowed, slack, budget.remedy.word().into()]
+        })
+        .collect();
+    let head = [
+        ("BUDGET", Align::Left),
+        ("DECLARED", Align::Right),
+        ("ALLOWED", Align::Right),
+        ("SLACK ms", Align::Right),
+        ("WHEN NOT KEPT", Align::Left),
+    ];
+    if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
 }
 
 fn as_json(graph: &Graph, schedule: &Schedule) -> String {
@@ -375,10 +400,21 @@ fn as_json(graph: &Graph, schedule: &Schedule) -> String {
                     "outputs": node.outputs.iter().map(ToString::to_string).collect::<Vec<_>>() })
         })
         .collect();
-    let budget = graph.budget().map(|budget| budget.as_secs_f64() * 1e3);
+    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+    let budgets: Vec<_> = graph
+        .budgets
+        .iter()
+        .map(|budget| {
+            let path = budget.path.as_ref();
+            let declared = graph.declared_latency(budget);
+            json!({ "from": path.map(|path| &*path.from), "to": path.map(|path| &*path.to),
+                    "declared_ms": ms(declared), "budget_ms": ms(budget.limit),
+                    "slack_ms": ms(budget.limit.saturating_sub(declared)), "remedy": budget.remedy })
+        })
+        .collect();
     format!(
         "{:#}\n",
-        json!({ "graph": graph.name, "budget_ms": budget, "lanes": lanes, "links": links, "pools": pools,
-                "pool_bytes": memory, "nodes": nodes })
+        json!({ "graph": graph.name, "budget_ms": graph.budget().map(ms), "budgets": budgets, "lanes": lanes,
+                "links": links, "pools": pools, "pool_bytes": memory, "nodes": nodes })
     )
 }

@@ -383,6 +383,7 @@ pub(super) fn as_text(report: &Report) -> String {
         ];
         text.push_str(&format!("\n{}", table(&head, &dropping)));
     }
+    text.push_str(&breaches(report));
     if !report.figures.is_empty() {
         let rows: Vec<_> = report
             .figures
@@ -400,6 +401,49 @@ pub(super) fn as_text(report: &Report) -> String {
     }
     text.push_str(&format!("\n{}", end_to_end(report)));
     text
+}
+
+/// Breaches that tables show, at most.
+const BREACHES: usize = 20;
+
+/// When budgets were not kept, and why.
+fn breaches(report: &Report) -> String {
+    let rows: Vec<_> = report
+        .breaches
+        .iter()
+        .take(BREACHES)
+        .map(|breach| {
+            let lasted = match breach.until {
+                Some(until) => format!("{:.2}", until - breach.at),
+                None => "to the end".into(),
+            };
+            vec![
+                format!("{} -> {}", breach.from.as_deref().unwrap_or("capture"), breach.sink),
+                format!("{:.2}", breach.at),
+                lasted,
+                format!("{:.1}", breach.p95_ms),
+                format!("{:.1}", breach.budget_ms),
+                breach.stage.clone(),
+                format!("{:.1}", breach.stage_ms),
+                breach.remedy.word().into(),
+            ]
+        })
+        .collect();
+    let head = [
+        ("BUDGET NOT KEPT", Align::Left),
+        ("AT s", Align::Right),
+        ("LASTED s", Align::Right),
+        ("p95 ms", Align::Right),
+        ("ALLOWED", Align::Right),
+        ("GUILTY STAGE", Align::Left),
+        ("ITS ms", Align::Right),
+        ("REMEDY", Align::Left),
+    ];
+    let more = match report.breaches.len().saturating_sub(BREACHES) {
+        0 => String::new(),
+        more => format!("and {more} more times, which --json and --report tell of\n"),
+    };
+    if rows.is_empty() { String::new() } else { format!("\n{}{more}", table(&head, &rows)) }
 }
 
 fn end_to_end(report: &Report) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sidetone::{Clock, Engine, EventKind, Graph, LoadOptions, Options, Remedy, Report, Update, registry};
 
+use crate::command::sidetone;
 use crate::{Scratch, load, scratch, shipped};
 
 /// Runs a graph in virtual time; gives the report and its events.
@@ -197,6 +198,47 @@ fn a_path_is_measured_through_a_room_and_into_what_is_made_for_each_member() {
     assert!(report.breaches[0].at < 5.0 && report.breaches[1].at > 8.0, "{:?}", report.breaches);
     let drops = events.iter().find(|(_, _, kind)| matches!(kind, EventKind::DropsLate { .. })).unwrap();
     assert_eq!(drops.1, jitter, "nothing else has a remedy");
+}
+
+#[test]
+fn plans_show_what_budgets_leave_and_runs_when_they_were_not_kept() {
+    let folder = scratch();
+    let file = folder.path("paths.toml");
+    let slow = r#"
+        sidetone = 1
+        budget_ms = 400
+        budgets = [
+          { from = "mic", to = "slow", ms = 30.5, remedy = "drop_late" },
+          { from = "slow", to = "ear", ms = 25 },
+        ]
+        links = ["mic -> slow -> mix -> ear.in", "mic -> ear.reference"]
+        [nodes]
+        mic = { kind = "test.tone" }
+        slow = { kind = "test.slow", work_ms = 15, from_s = 2, to_s = 4 }
+        mix = { kind = "audio.mix" }
+        ear = { kind = "test.compare_audio" }"#;
+    std::fs::write(&file, slow).unwrap();
+    let said = |arguments: &[&str]| {
+        let output = sidetone(arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let words = |text: &str, begin: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with(begin));
+        let line = line.unwrap_or_else(|| panic!("no {begin:?} in:\n{text}"));
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    let plan = said(&["plan", &file]);
+    assert_eq!(words(&plan, "capture to render")[3..], ["20.0", "400.0", "380.0", "report"], "{plan}");
+    assert_eq!(words(&plan, "mic -> slow")[3..], ["10.0", "30.5", "20.5", "drop_late"], "{plan}");
+    assert_eq!(words(&plan, "slow -> ear")[3..], ["10.0", "25.0", "15.0", "report"], "{plan}");
+
+    let run = said(&["run", &file, "--virtual", "--seconds", "10", "--quiet"]);
+    let breach = words(&run, "mic -> slow");
+    let numbers: Vec<f64> = breach[3..7].iter().map(|word| word.parse().unwrap()).collect();
+    let [at, lasted, p95, allowed] = numbers[..] else { panic!("{breach:?}") };
+    assert!((2.0..4.0).contains(&at) && (0.2..3.0).contains(&lasted) && p95 > allowed, "{breach:?}");
+    assert_eq!((allowed, breach[7].as_str(), breach[9].as_str()), (30.5, "slow", "drop_late"));
 }
 
 #[test]

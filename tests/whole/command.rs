@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use crate::{scratch, shipped};
 
-fn sidetone(args: &[&str]) -> Output {
+pub(crate) fn sidetone(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sidetone")).args(args).current_dir(shipped("")).output().unwrap()
 }
 
@@ -96,7 +96,7 @@ fn every_view_of_a_graph_and_of_the_catalogue_is_printed() {
     assert!(
         plan.contains("ring and wake")
             && plan.contains("RTP packets of AV1")
-            && plan.contains("budget")
+            && plan.contains("capture to render")
             && plan.contains("BUFFERS OF"),
         "{plan}"
     );
@@ -104,6 +104,9 @@ fn every_view_of_a_graph_and_of_the_catalogue_is_printed() {
         serde_json::from_slice(&sidetone(&["plan", "graphs/call.toml", "--json"]).stdout).unwrap();
     assert!(plan["lanes"].as_array().is_some_and(|lanes| lanes.len() > 4));
     assert_eq!(plan["lanes"][0]["priority"], "normal");
+    let [declared, budget, slack] =
+        ["declared_ms", "budget_ms", "slack_ms"].map(|key| plan["budgets"][0][key].as_f64().unwrap());
+    assert!(budget == 450.0 && declared > 0.0 && (budget - declared - slack).abs() < 1e-9, "{plan:#}");
     assert!(plan["lanes"][0]["runs"][0].is_array(), "{plan:#}");
     let pools = plan["pools"].as_array().unwrap();
     let mic = pools.iter().find(|pool| pool["output"] == "alice_mic.out").unwrap();
