@@ -440,8 +440,9 @@ impl Supervisor {
         let Some(entry) = self.nodes.get_mut(&id) else { return };
         entry.node.params.set(param, value.clone());
         // So that a transaction finds it as it is.
-        if let Some(index) = self.ids.iter().position(|known| *known == id) {
-            self.graph.nodes[index].params.set(param, value.clone());
+        let described = self.ids.iter().position(|known| *known == id);
+        if let Some(node) = described.and_then(|index| self.graph.nodes.get_mut(index)) {
+            node.params.set(param, value.clone());
         }
         let control = Control::Set { param, value };
         post(&self.lanes[&entry.lane].mailbox, Message::Control { node: id, control, through: None });

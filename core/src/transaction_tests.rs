@@ -1,8 +1,10 @@
 //! Tests of transactions: what each operation makes, and what each mistake says.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::graph::{End, Graph, GraphNode, Template};
-use crate::graph_tests::{call, good};
-use crate::transaction::{Operation, Transaction};
+use crate::graph_tests::{call, good, load};
+use crate::transaction::{NodeLine, Operation, Transaction};
 use crate::{Remedy, Size};
 
 const VOICE: &str = r#"
@@ -399,4 +401,154 @@ fn a_transaction_may_begin_with_a_graph_of_its_own() {
     assert_eq!(other.nodes[other.node("soft").unwrap()].params.float("gain_db"), -1.0);
     let operation = Operation::Set("a/b".into(), "c".into(), "\"\n$".into());
     assert_eq!(operation.to_string(), r#"set."a/b".c = "\"\u000a$$""#);
+}
+
+/// A graph as a test thinks of it: kinds with a parameter, by name, and links with
+/// their capacity.
+#[derive(Default)]
+struct Draft {
+    nodes: BTreeMap<String, (&'static str, &'static str, i64)>,
+    links: BTreeSet<(String, String, i64)>,
+}
+
+impl Draft {
+    /// Some of ten nodes, each fed by any before it, as its kind allows.
+    fn random(random: &mut fastrand::Rng) -> Self {
+        let mut draft = Self::default();
+        let mut before: Vec<String> = Vec::new();
+        for number in 0..10 {
+            let name = format!("n{number}");
+            let (kind, param, inputs) = match random.u8(0..6) {
+                0 if !before.is_empty() => continue,
+                _ if before.is_empty() => ("test.tone", "frequency_hz", 0),
+                1 => ("test.tone", "frequency_hz", 0),
+                2 | 3 => ("audio.gain", "gain_db", 1),
+                4 => ("audio.level", "interval_ms", 1),
+                _ => ("audio.mix", "channels", random.usize(1..3)),
+            };
+            let value = match kind {
+                "audio.mix" => 1,
+                "test.tone" => random.i64(20..30),
+                _ => random.i64(10..20),
+            };
+            for _ in 0..inputs {
+                let from = random.choice(&before).unwrap().clone();
+                let there = |(a, b, _): &(String, String, i64)| (a, b) == (&from, &name);
+                if !draft.links.iter().any(there) {
+                    draft.links.insert((from, name.clone(), random.i64(1..3)));
+                }
+            }
+            draft.nodes.insert(name.clone(), (kind, param, value));
+            before.push(name);
+        }
+        draft
+    }
+
+    fn graph(&self) -> Graph {
+        let mut text = "sidetone = 1\nlinks = [".to_owned();
+        for (from, to, capacity) in &self.links {
+            text.push_str(&format!("{{ path = \"{from} -> {to}\", capacity = {capacity} }}, "));
+        }
+        text.push_str("]\n[nodes]\n");
+        for (name, (kind, param, value)) in &self.nodes {
+            text.push_str(&format!("{name} = {{ kind = \"{kind}\", {param} = {value} }}\n"));
+        }
+        load(&text).unwrap_or_else(|why| panic!("{why}")).0
+    }
+
+    /// What makes `other` of it, in any order.
+    fn to(&self, other: &Self, random: &mut fastrand::Rng) -> Transaction {
+        let line = |(kind, param, value): &(&str, &str, i64)| NodeLine {
+            kind: (*kind).to_owned(),
+            rest: vec![((*param).to_owned(), (*value).into())],
+        };
+        let mut operations = Vec::new();
+        for (from, to, _) in self.links.difference(&other.links) {
+            operations.push(Operation::Unlink(format!("{from} -> {to}")));
+        }
+        for (from, to, capacity) in other.links.difference(&self.links) {
+            let options = vec![("capacity".to_owned(), (*capacity).into())];
+            operations.push(Operation::Link(format!("{from} -> {to}"), options));
+        }
+        for (name, node) in &other.nodes {
+            match self.nodes.get(name) {
+                None => operations.push(Operation::Add(name.clone(), line(node))),
+                Some(old) if old == node => {}
+                Some((kind, ..)) if *kind == node.0 && random.bool() => {
+                    operations.push(Operation::Set(name.clone(), node.1.to_owned(), node.2.into()));
+                }
+                Some(_) => operations.push(Operation::Replace(name.clone(), line(node))),
+            }
+        }
+        let gone = self.nodes.keys().filter(|name| !other.nodes.contains_key(*name));
+        operations.extend(gone.map(|name| Operation::Remove(name.clone())));
+        random.shuffle(&mut operations);
+        operations.into_iter().fold(Transaction::new(), Transaction::and)
+    }
+}
+
+#[test]
+fn any_graph_becomes_any_other() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut draft = Draft::random(&mut random);
+    let mut graph = draft.graph();
+    for _ in 0..500 {
+        let next = Draft::random(&mut random);
+        graph = draft.to(&next, &mut random).apply(&graph).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(described(&graph), described(&next.graph()));
+        draft = next;
+    }
+}
+
+#[test]
+fn transactions_of_any_nonsense_are_refused_or_make_a_graph() {
+    let mut random = fastrand::Rng::with_seed(2);
+    let mut graph = call(&[]);
+    let kinds: Vec<_> = graph.registry.iter().map(|spec| spec.kind).collect();
+    let (mut made, mut wrong) = (0, 0);
+    for _ in 0..3_000 {
+        let names: Vec<_> = graph.net().nodes.iter().map(|node| node.name.clone()).collect();
+        let other =
+            ["bobs", "alices", "bobs/new", "new", "bobs[]/remote_audio/jitter", "", "a b", "->", "\""];
+        let name = |random: &mut fastrand::Rng| match random.u8(0..8) {
+            0 => (*random.choice(&other).unwrap()).to_owned(),
+            1 => format!("{}.in", random.choice(&names).unwrap()),
+            _ => random.choice(&names).unwrap().clone(),
+        };
+        let mut transaction = Transaction::new();
+        for _ in 0..random.u8(1..4) {
+            let (one, another) = (name(&mut random), name(&mut random));
+            let kind = random.choice(&kinds).unwrap();
+            let rest = [("path", "x".into()), ("url", "mem://demo".into()), ("user", "x".into())];
+            let rest = &rest[random.usize(0..3)..];
+            transaction = match random.u8(0..7) {
+                0 => transaction.add(&one, kind, rest),
+                1 => transaction.remove(&one),
+                2 => transaction.replace(&one, kind, rest),
+                3 => transaction.link(&format!("{one} -> {another}")),
+                4 => transaction.unlink(&format!("{one} -> {another}")),
+                5 => transaction.set(&one, "bitrate_kbps", random.i64(0..100)),
+                _ => {
+                    let links = &graph.net().links;
+                    let net = graph.net();
+                    let link = random.choice(links).unwrap();
+                    let path = format!("{} -> {}", net.sender_name(link), net.receiver_name(link.to));
+                    transaction.unlink(&path).link(&path)
+                }
+            };
+        }
+        match transaction.apply(&graph) {
+            Ok(next) => {
+                made += 1;
+                assert!(!crate::Schedule::compile(&next, 2).lanes.is_empty());
+                // Not to end up with a graph of one node.
+                graph = if next.nodes.len() < 8 { call(&[]) } else { next };
+            }
+            Err(why) => {
+                wrong += 1;
+                assert!(why.has_errors() && why.to_string().len() > 10);
+            }
+        }
+    }
+    assert!(made > 100 && wrong > 1_000, "{made} {wrong}");
 }
