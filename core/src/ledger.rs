@@ -378,7 +378,8 @@ pub struct PathLedger {
     /// Capture to render.
     pub end_to_end: Histogram,
     medium: AtomicU32,
-    /// Made when the first frame is rendered: most nodes render none.
+    /// Made ahead for sinks, for others when the first frame is rendered: most
+    /// render none.
     shares: OnceLock<Box<[PathShare]>>,
 }
 
@@ -425,8 +426,13 @@ impl PathLedger {
     /// One that allocates nothing when it counts. \[control\]
     pub(crate) fn prepared() -> Self {
         let ledger = Self::default();
-        ledger.shares();
+        ledger.prepare();
         ledger
+    }
+
+    /// Makes the shares, so that counting the first frame allocates nothing. \[control\]
+    pub(crate) fn prepare(&self) {
+        self.shares();
     }
 
     /// Counts a frame by the later part of its trail, `steps`, from where the

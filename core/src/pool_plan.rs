@@ -19,6 +19,10 @@ const MEMBERS: usize = 8;
 /// The most buffers of one output, whatever its links may hold.
 const MOST: usize = 4_096;
 
+/// Where the length of frames of sound is not known: one part in so many of a
+/// second, 20 ms, since few packets hold more.
+const USUAL: u32 = 50;
+
 /// The pool of one output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolPlan {
@@ -61,7 +65,9 @@ pub(crate) fn plan(graph: &Graph) -> (Vec<Vec<PoolPlan>>, Vec<Vec<Vec<PoolPlan>>
             let many = if node.spec.outputs[port].each.is_some() { MEMBERS } else { 1 };
             let slots = (held(media) + reach.from(index, port)).saturating_mul(many).min(MOST);
             let bytes = bytes(media);
-            let hands_on = node.inputs.iter().flatten().any(|input| input.meet(media).is_some());
+            // What takes many into one makes that one itself.
+            let takes = node.inputs.iter().zip(node.spec.inputs).filter(|(_, port)| !port.many);
+            let hands_on = takes.filter_map(|(input, _)| *input).any(|input| input.meet(media).is_some());
             let all = graph.when_dry == WhenDry::Drop;
             PoolPlan {
                 bytes,
@@ -87,8 +93,8 @@ pub(crate) fn plan(graph: &Graph) -> (Vec<Vec<PoolPlan>>, Vec<Vec<Vec<PoolPlan>>
 /// Bytes of a buffer for `media`, where they are known.
 fn bytes(media: &MediaType) -> Option<usize> {
     match *media {
-        MediaType::Audio { rate: Some(rate), channels: Some(channels), samples: Some(samples) } => {
-            Some(AudioFormat { rate, channels, samples }.bytes())
+        MediaType::Audio { rate: Some(rate), channels: Some(channels), samples } => {
+            Some(AudioFormat { rate, channels, samples: samples.unwrap_or(rate / USUAL) }.bytes())
         }
         MediaType::Video { format: Some(pixel), size: Some(size), .. } => {
             Some(VideoFormat { pixel, size }.bytes())
@@ -229,6 +235,25 @@ room = { kind = "room.join", url = "mem://demo", user = "alice" }
         assert_eq!((of("tone").prefill, of("tone").at_start), (4, true));
         assert_eq!((of("gain").at_start, of("network").at_start), (false, false));
         assert_eq!((of("pack").prefill, of("pack").at_start), (32, true));
+    }
+
+    #[test]
+    fn decoders_and_mixers_have_buffers_before_the_first_frame_comes() {
+        let (graph, pools) = pools(
+            r#"
+sidetone = 1
+links = ["tone -> opus -> decode -> mix -> file"]
+[nodes]
+tone = { kind = "test.tone", frame_ms = 20 }
+opus = { kind = "codec.opus_encode" }
+decode = { kind = "codec.opus_decode" }
+mix = { kind = "audio.mix" }
+file = { kind = "file.wav_sink", path = "out.wav" }
+"#,
+        );
+        let of = |name: &str| pools[graph.node(name).unwrap()][0];
+        assert_eq!((of("decode").bytes, of("decode").at_start), (Some(3_840), true), "20 ms");
+        assert_eq!((of("mix").bytes, of("mix").at_start), (Some(1_920), true));
     }
 
     #[test]

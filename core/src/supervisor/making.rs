@@ -78,12 +78,16 @@ impl Supervisor {
     pub(super) fn claim(&mut self, node: &GraphNode) -> NodeAccount {
         self.retired.take_node(&node.name, node.spec).unwrap_or_else(|| {
             self.next.node += 1;
+            let ledger = NodeLedger::sharing(&self.blocks);
+            if node.spec.outputs.is_empty() {
+                ledger.rendered.prepare();
+            }
             NodeAccount {
                 id: NodeId(self.next.node - 1),
                 name: Arc::clone(&node.name),
                 spec: node.spec,
                 lane: "".into(),
-                ledger: Arc::new(NodeLedger::sharing(&self.blocks)),
+                ledger: Arc::new(ledger),
             }
         })
     }
