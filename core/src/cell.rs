@@ -8,9 +8,9 @@ use crate::control::{Control, Through};
 use crate::duties::Duties;
 use crate::event::EventKind;
 use crate::fault::{Fault, FaultKind};
-use crate::frame::Frame;
+use crate::frame::{Frame, Header};
 use crate::ledger::{DropReason, NodeId};
-use crate::link::{Inlet, Item};
+use crate::link::Item;
 use crate::node::{Finish, Node};
 use crate::registry::NodeSpec;
 use crate::timestamp::Timestamp;
@@ -81,6 +81,11 @@ pub(crate) struct Cell {
     /// What waited when the last call took nothing; calling again without news
     /// would spin.
     stalled: usize,
+    /// What waits, as last looked at.
+    left: usize,
+    /// Whether each of its calls is to be timed: where a call may take long, and
+    /// where frames come to their end, whose instant is worth a reading.
+    pub(crate) is_timed: bool,
     pub(crate) pace: Pace,
     /// Where it stands among the nodes of its lane, and whether a link that has no
     /// room keeps it from being called; the lane's to use.
@@ -96,34 +101,41 @@ pub(crate) struct Pace {
     mean: u64,
     /// Calls to time whatever the mean says.
     watched: u32,
+    /// Calls yet to come before one is timed.
+    rest: u64,
     /// Calls since the last one that was timed.
     untimed: u64,
 }
 
-/// Nodes whose calls take less than this many nanoseconds are timed now and then.
-const QUICK: u64 = 2_000;
-/// One call in so many of a quick node is timed.
-const TIMED: u64 = 16;
+/// Nodes whose calls take less than so many nanoseconds have one call in so many
+/// timed, the quickest first.
+const QUICK: [(u64, u64); 2] = [(250, 128), (2_000, 16)];
 /// A node suspected of taking long has so many calls timed.
 const WATCHED: u32 = 2_048;
 
 impl Pace {
-    const NEW: Self = Self { mean: 8 * QUICK, watched: 0, untimed: 0 };
+    /// Of a node whose calls may take any time.
+    const NEW: Self = Self { mean: 16_000, watched: 0, rest: 0, untimed: 0 };
 
-    /// Whether the next call, the node's `calls`-th, is to be timed.
-    pub(crate) const fn is_timed(self, node: NodeId, calls: u64) -> bool {
-        self.watched > 0 || self.mean > QUICK || calls % TIMED == node.0 as u64 % TIMED
+    /// Whether the next call is to be timed.
+    pub(crate) const fn is_timed(self) -> bool {
+        self.rest == 0
     }
 
-    /// Counts a call that was not timed.
-    pub(crate) const fn skip(&mut self) {
+    /// Counts a call that was not timed; gives the nanoseconds that it is
+    /// expected to have taken.
+    pub(crate) const fn skip(&mut self) -> u64 {
+        self.rest -= 1;
         self.untimed += 1;
+        self.mean
     }
 
     /// Counts a call that took `nanos`; gives what stands for it and the calls
     /// before it that were not timed.
-    pub(crate) const fn timed(&mut self, nanos: u64) -> u64 {
+    pub(crate) fn timed(&mut self, nanos: u64) -> u64 {
         self.mean = (self.mean * 7 + nanos) / 8;
+        let one_in = QUICK.iter().find(|(below, _)| self.mean < *below).map_or(1, |(_, calls)| *calls);
+        self.rest = if self.watched > 0 { 0 } else { one_in - 1 };
         self.watched = self.watched.saturating_sub(1);
         let calls = self.untimed + 1;
         self.untimed = 0;
@@ -134,6 +146,7 @@ impl Pace {
     /// which.
     pub(crate) const fn suspect(&mut self) {
         self.watched = WATCHED;
+        self.rest = 0;
     }
 }
 
@@ -166,6 +179,8 @@ impl Cell {
             finishing: false,
             untold_end: false,
             stalled: 0,
+            left: 0,
+            is_timed: !spec.real_time || spec.outputs.is_empty(),
             pace: Pace::NEW,
             position: 0,
             blocked: false,
@@ -182,45 +197,43 @@ impl Cell {
         std::mem::replace(&mut self.node, node)
     }
 
-    /// Whether the node should be called at `now`.
-    pub(crate) fn is_due(&mut self, now: Timestamp) -> bool {
+    /// Whether the node should be called at `now`: at once then.
+    #[inline]
+    pub(crate) fn is_due(&mut self, now: Timestamp, out: &mut Outbox) -> bool {
+        self.left = self.look(out);
         match self.state {
             State::AwaitingNode => return false,
-            State::Ended => return self.waiting() > 0,
-            State::Bypassed => return self.waiting() > 0 || self.is_over(),
+            State::Ended => return self.left > 0,
+            State::Bypassed => return self.left > 0 || self.is_over(),
             State::Running => {}
         }
         let called = self.waker.take_call();
-        let timer = self.wiring.wake_at.is_some_and(|at| at <= now);
-        let waiting = self.waiting();
-        let news = waiting > 0 && waiting != self.stalled;
-        self.due = called || timer || news || !self.started || self.may_finish();
+        self.due = called || !self.started || self.has_news(now);
         self.due || !self.controls.is_empty()
     }
 
     /// Whether it should be called once more, as things stand after a call.
+    #[inline]
     pub(crate) fn is_due_again(&self, now: Timestamp) -> bool {
         match self.state {
             State::AwaitingNode => false,
-            State::Ended => self.waiting() > 0,
-            State::Bypassed => self.waiting() > 0 || self.is_over(),
-            State::Running => {
-                let waiting = self.waiting();
-                (waiting > 0 && waiting != self.stalled)
-                    || !self.controls.is_empty()
-                    || self.wiring.wake_at.is_some_and(|at| at <= now)
-                    || self.may_finish()
-            }
+            State::Ended => self.left > 0,
+            State::Bypassed => self.left > 0 || self.is_over(),
+            State::Running => self.has_news(now) || !self.controls.is_empty(),
         }
     }
 
-    /// Frames (and ends) that wait at its inputs.
-    pub(crate) fn waiting(&self) -> usize {
-        self.wiring.inlets.iter().map(Inlet::offer).sum()
+    /// Whether `process` or `finish` is due.
+    #[inline]
+    fn has_news(&self, now: Timestamp) -> bool {
+        (self.left > 0 && self.left != self.stalled)
+            || self.wiring.wake_at.is_some_and(|at| at <= now)
+            || self.may_finish()
     }
 
     /// Whether `finish` is due: at once for a source that is told to stop, else
     /// when the node does not wait for its timer.
+    #[inline]
     fn may_finish(&self) -> bool {
         let is_source = self.wiring.inlets.is_empty();
         self.is_over() && (self.wiring.wake_at.is_none() || (is_source && !self.finishing))
@@ -228,45 +241,46 @@ impl Cell {
 
     /// Whether every input is over and nothing more can come. What a loop brings
     /// back does not count: it ends when this node has.
+    #[inline]
     fn is_over(&self) -> bool {
         // A node with a group of outputs (a room) stays for its members' sake
         // until it is told to stop, even when it has nothing more to send.
-        let is_hub = self.spec.outputs.iter().any(|port| port.each.is_some());
-        self.expected == 0
-            && (self.stopping || (self.fed && !is_hub))
-            && self.wiring.inlets.iter().all(|inlet| inlet.ended || inlet.is_loop)
+        let is_hub = || self.spec.outputs.iter().any(|port| port.each.is_some());
+        self.wiring.inlets.iter().all(|inlet| inlet.ended || inlet.is_loop)
+            && self.expected == 0
+            && (self.stopping || (self.fed && !is_hub()))
     }
 
     /// Calls the node once: its messages first, then its frames or its end.
-    /// `start` is the time now. What it leaves in `out` is to be entered in the
-    /// ledger with [`Cell::enter`].
-    pub(crate) fn call(&mut self, start: Timestamp, out: &mut Outbox) {
-        self.note_ends(out);
+    /// `start` is the time now. With `at_once` frames leave at that very instant;
+    /// else what it leaves in `out` is to be entered in the ledger with
+    /// [`Cell::enter`], and then to be handed out.
+    #[inline]
+    pub(crate) fn call(&mut self, start: Timestamp, at_once: bool, out: &mut Outbox) {
         if let Some(duties) = self.duties.as_mut().filter(|_| self.state == State::Running) {
             duties.prune(start, &mut self.wiring, out);
+            self.look(out);
         }
-        self.wiring.inlets.iter_mut().for_each(|inlet| inlet.offered = inlet.offer());
         self.wiring.taken = 0;
         match self.state {
             State::Running => {
                 let due = self.due;
                 self.wiring.ledger.calls.add(1);
-                if let Err(fault) = self.call_node(start, out) {
+                if let Err(fault) = self.call_node(start, at_once, out) {
                     self.fail(fault, out);
                 }
-                self.note_ends(out);
+                self.left = self.look_again(out);
                 if due {
-                    self.stalled = if self.wiring.taken == 0 { self.waiting() } else { 0 };
+                    self.stalled = if self.wiring.taken == 0 { self.left } else { 0 };
                 }
             }
             State::Bypassed => self.pass_by(start, out),
             State::Ended => self.let_go(out),
             State::AwaitingNode => {}
         }
-        self.wiring.inlets.iter_mut().for_each(Inlet::tell_room);
     }
 
-    fn call_node(&mut self, start: Timestamp, out: &mut Outbox) -> Result<(), Fault> {
+    fn call_node(&mut self, start: Timestamp, at_once: bool, out: &mut Outbox) -> Result<(), Fault> {
         let due = std::mem::take(&mut self.due);
         self.started |= due;
         if due && self.wiring.wake_at.is_some_and(|at| at <= start) {
@@ -275,7 +289,7 @@ impl Cell {
         let over = self.is_over();
         self.finishing |= over && due;
         let Self { node, wiring, controls, .. } = self;
-        let mut cx = Context { now: start, wiring, out };
+        let mut cx = Context { now: start, wiring, out, at_once };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             while let Some((control, from)) = controls.pop_front() {
                 node.control(&control, from, &mut cx)?;
@@ -289,8 +303,9 @@ impl Cell {
             }
             node.finish(&mut cx).map(Some)
         }));
-        let finish = outcome
-            .unwrap_or(Err(Fault::new(FaultKind::Panic, "the node panicked; this is a defect in it")))?;
+        let finish = outcome.unwrap_or_else(|_| {
+            Err(Fault::new(FaultKind::Panic, "the node panicked; this is a defect in it"))
+        })?;
         // `Later` without an instant to wait for would never come.
         let done = finish == Some(Finish::Done) || (finish.is_some() && self.wiring.wake_at.is_none());
         if done || self.wiring.ended {
@@ -328,34 +343,62 @@ impl Cell {
         out.events.push(EventKind::Fault { fault, action });
     }
 
-    /// Takes the ends that stand at the head of links.
-    fn note_ends(&mut self, out: &mut Outbox) {
+    /// Looks at the inputs after a call: tells senders of the room there is, and
+    /// gives how much waits of what the call was offered. What came meanwhile, from
+    /// other lanes, calls the node anew.
+    #[inline]
+    fn look_again(&mut self, out: &mut Outbox) -> usize {
+        let mut waiting = 0;
         let mut gone = false;
-        for inlet in self.wiring.inlets.iter_mut().filter(|inlet| inlet.after.is_none()) {
-            if matches!(inlet.peek(), Some(Item::End | Item::Cut)) {
-                match inlet.pop() {
-                    Some(Item::Cut) => inlet.note_cut(),
-                    _ => inlet.ended = true,
-                }
-            }
-            gone |= inlet.leaving && inlet.ended;
+        for inlet in &mut self.wiring.inlets {
+            inlet.tell_room();
+            waiting += inlet.offered;
+            gone |= inlet.is_gone();
         }
         if gone {
-            self.wiring.part(&mut out.parted);
+            return self.part_and_look(out);
         }
+        waiting
+    }
+
+    /// Looks at the inputs before a call: takes the ends that stand at the head of
+    /// links, and offers the call what waits. Gives how much that is.
+    #[inline]
+    fn look(&mut self, out: &mut Outbox) -> usize {
+        let mut waiting = 0;
+        let mut gone = false;
+        for inlet in &mut self.wiring.inlets {
+            inlet.offered = inlet.offer();
+            if inlet.offered > 0 && matches!(inlet.peek(), Some(Item::End | Item::Cut)) {
+                inlet.take_end();
+            }
+            waiting += inlet.offered;
+            gone |= inlet.is_gone();
+        }
+        if gone {
+            return self.part_and_look(out);
+        }
+        waiting
+    }
+
+    #[cold]
+    fn part_and_look(&mut self, out: &mut Outbox) -> usize {
+        self.wiring.part(&mut out.parted);
+        // That may have opened others.
+        self.look(out)
     }
 
     fn take_next(&mut self, start: Timestamp, out: &mut Outbox) -> Option<Frame> {
-        let mut cx = Context { now: start, wiring: &mut self.wiring, out };
+        let mut cx = Context { now: start, wiring: &mut self.wiring, out, at_once: false };
         (0..self.spec.inputs.len()).find_map(|port| cx.pop(port))
     }
 
     /// Hands frames on from the inputs to the first output.
     fn pass_by(&mut self, start: Timestamp, out: &mut Outbox) {
         while let Some(frame) = self.take_next(start, out) {
-            Context { now: start, wiring: &mut self.wiring, out }.push(0, frame);
+            Context { now: start, wiring: &mut self.wiring, out, at_once: false }.push(0, frame);
         }
-        self.note_ends(out);
+        self.left = self.look(out);
         if self.is_over() {
             self.end();
         }
@@ -366,37 +409,27 @@ impl Cell {
         while self.take_next(Timestamp::ZERO, out).is_some() {
             self.wiring.ledger.dropped[DropReason::Stopped as usize].add(1);
         }
-        self.note_ends(out);
+        self.left = self.look(out);
     }
 
     /// Enters what the call from `start` to `end` put out and rendered in the
     /// ledger.
     pub(crate) fn enter(&self, start: Timestamp, end: Timestamp, out: &mut Outbox) {
-        let ledger = &self.wiring.ledger;
         let begins = self.duties.as_ref().is_some_and(|duties| duties.begins);
-        let mut frames = 0;
+        let leave = |header: &mut Header| {
+            self.wiring.leave(header, start, end, begins);
+            if let (Some(duties), Some(trail)) = (&self.duties, &header.trail) {
+                duties.measure(trail);
+            }
+        };
         for staged in &mut out.staged {
-            let Item::Frame(frame) = &mut staged.item else { continue };
-            frames += 1;
-            if let Some(trail) = &mut frame.header.trail {
-                ledger.step(trail.leave(self.id, start, end, begins).as_ref());
-                if let Some(duties) = &self.duties {
-                    duties.measure(trail);
-                }
+            if let Item::Frame(frame) = &mut staged.item {
+                leave(&mut frame.header);
             }
         }
         for (mut header, medium) in out.rendered.drain(..) {
-            frames += 1;
-            if let Some(trail) = &mut header.trail {
-                ledger.step(trail.leave(self.id, start, end, begins).as_ref());
-                if let Some(duties) = &self.duties {
-                    duties.measure(trail);
-                }
-            }
-            ledger.rendered.record(&header, medium, end);
-        }
-        if frames > 0 {
-            ledger.frames.add(frames);
+            leave(&mut header);
+            self.wiring.ledger.rendered.record(&header, medium, end);
         }
     }
 }

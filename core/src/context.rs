@@ -16,6 +16,7 @@ pub const RAMP: Duration = Duration::from_millis(10);
 
 /// The ends of a node's links, and what it has beside its state.
 pub(crate) struct Wiring {
+    pub(crate) node: NodeId,
     pub(crate) inlets: Vec<Inlet>,
     pub(crate) outlets: Vec<Outlet>,
     pub(crate) pools: Vec<FramePool>,
@@ -42,6 +43,18 @@ pub(crate) struct Outbox {
     pub(crate) parted: Vec<Box<Shell>>,
 }
 
+impl Outbox {
+    /// Whether it holds nothing. \[real-time\]
+    pub(crate) const fn is_empty(&self) -> bool {
+        !self.holds_frames() && self.upstream.is_empty() && self.events.is_empty() && self.parted.is_empty()
+    }
+
+    /// Whether it holds frames that were put out or rendered. \[real-time\]
+    pub(crate) const fn holds_frames(&self) -> bool {
+        !self.staged.is_empty() || !self.rendered.is_empty()
+    }
+}
+
 impl Default for Outbox {
     fn default() -> Self {
         Self {
@@ -55,9 +68,9 @@ impl Default for Outbox {
 }
 
 pub(crate) struct Staged {
+    pub(crate) item: Item,
     pub(crate) port: usize,
     pub(crate) key: Option<Key>,
-    pub(crate) item: Item,
 }
 
 impl Wiring {
@@ -69,6 +82,7 @@ impl Wiring {
         ledger: Arc<NodeLedger>,
     ) -> Self {
         Self {
+            node,
             inlets: Vec::new(),
             outlets: Vec::new(),
             pools,
@@ -79,6 +93,49 @@ impl Wiring {
             sequence: 0,
             ended: false,
             taken: 0,
+        }
+    }
+
+    /// Enters in the ledger that a frame, by its header, leaves at the `end` of a
+    /// call that began at `start`. \[real-time\]
+    #[inline]
+    pub(crate) fn leave(&self, header: &mut Header, start: Timestamp, end: Timestamp, begins: bool) {
+        self.ledger.frames.add(1);
+        if let Some(trail) = &mut header.trail {
+            self.ledger.step(trail.leave(self.node, start, end, begins).as_ref());
+        }
+    }
+
+    /// Puts an item out through every link of a port, counted where there is more
+    /// than one. \[real-time\]
+    #[inline]
+    pub(crate) fn put(&mut self, port: usize, key: Option<Key>, item: Item) {
+        match &mut self.outlets[..] {
+            [only] if only.port == port && only.key == key && !matches!(item, Item::End) => only.send(item),
+            _ => self.put_to_each(port, key, item),
+        }
+    }
+
+    fn put_to_each(&mut self, port: usize, key: Option<Key>, item: Item) {
+        let fits = |outlet: &Outlet| outlet.port == port && outlet.key == key;
+        let Some(last) = self.outlets.iter().rposition(fits) else {
+            if matches!(item, Item::Frame(_)) {
+                self.ledger.dropped[DropReason::Unlinked as usize].add(1);
+            }
+            return;
+        };
+        for outlet in self.outlets[..last].iter_mut().filter(|outlet| fits(outlet)) {
+            outlet.send(match &item {
+                Item::Frame(frame) => Item::Frame(frame.clone()),
+                Item::End => Item::End,
+                Item::Cut => Item::Cut,
+            });
+        }
+        let is_end = matches!(item, Item::End);
+        self.outlets[last].send(item);
+        if is_end {
+            let outlets = self.outlets.iter_mut();
+            outlets.filter(|outlet| fits(outlet)).for_each(|outlet| outlet.closing = true);
         }
     }
 
@@ -96,6 +153,32 @@ impl Wiring {
     }
 }
 
+/// Takes the next of what the present call is offered.
+fn take(inlet: &mut Inlet, now: Timestamp, taken: &mut u64, ledger: &NodeLedger) -> Option<Frame> {
+    inlet.offered -= 1;
+    match inlet.pop()? {
+        Item::Frame(mut frame) => {
+            if let Some(trail) = &mut frame.header.trail {
+                trail.take(now);
+            }
+            if std::mem::take(&mut inlet.gap) {
+                frame.header.flags = frame.header.flags.with(Flags::DISCONTINUITY);
+            }
+            *taken += 1;
+            ledger.taken.add(1);
+            Some(frame)
+        }
+        Item::End => {
+            inlet.ended = true;
+            None
+        }
+        Item::Cut => {
+            inlet.note_cut();
+            None
+        }
+    }
+}
+
 /// What a node sees and can do during one call. Ports are given by their place
 /// in the kind's `inputs` or `outputs`. \[real-time\], unless a method says
 /// otherwise.
@@ -103,6 +186,8 @@ pub struct Context<'a> {
     pub(crate) now: Timestamp,
     pub(crate) wiring: &'a mut Wiring,
     pub(crate) out: &'a mut Outbox,
+    /// Whether frames leave at `now`; else, when the call's end is known.
+    pub(crate) at_once: bool,
 }
 
 impl Context<'_> {
@@ -115,10 +200,18 @@ impl Context<'_> {
     /// Takes the next frame of input `port`; where several links feed it, of
     /// the first that has one. A call is offered what waited when it began;
     /// frames that come meanwhile are for the next.
+    #[inline]
     pub fn pop(&mut self, port: usize) -> Option<Frame> {
-        (0..self.wiring.inlets.len()).find_map(|index| {
-            (self.wiring.inlets[index].port == port).then(|| self.pop_index(index)).flatten()
-        })
+        let Wiring { inlets, taken, ledger, .. } = &mut *self.wiring;
+        for inlet in inlets {
+            if inlet.port == port
+                && inlet.offered > 0
+                && let Some(frame) = take(inlet, self.now, taken, ledger)
+            {
+                return Some(frame);
+            }
+        }
+        None
     }
 
     /// The links that feed input `port`, in a fixed order. Links come and go
@@ -130,8 +223,9 @@ impl Context<'_> {
 
     /// Takes the next frame of one link.
     pub fn pop_link(&mut self, link: LinkId) -> Option<Frame> {
-        let index = self.wiring.inlets.iter().position(|inlet| inlet.is(link))?;
-        self.pop_index(index)
+        let Wiring { inlets, taken, ledger, .. } = &mut *self.wiring;
+        let inlet = inlets.iter_mut().find(|inlet| inlet.is(link) && inlet.offered > 0)?;
+        take(inlet, self.now, taken, ledger)
     }
 
     /// Looks at the next frame of one link without taking it.
@@ -163,47 +257,27 @@ impl Context<'_> {
         self.wiring.inlets.iter().find(|inlet| inlet.is(link)).is_none_or(|inlet| inlet.ended)
     }
 
-    fn pop_index(&mut self, index: usize) -> Option<Frame> {
-        let inlet = &mut self.wiring.inlets[index];
-        inlet.offered = inlet.offered.checked_sub(1)?;
-        match inlet.pop()? {
-            Item::Frame(mut frame) => {
-                if let Some(trail) = &mut frame.header.trail {
-                    trail.take(self.now);
-                }
-                if std::mem::take(&mut inlet.gap) {
-                    frame.header.flags = frame.header.flags.with(Flags::DISCONTINUITY);
-                }
-                self.wiring.taken += 1;
-                self.wiring.ledger.taken.add(1);
-                Some(frame)
-            }
-            Item::End => {
-                inlet.ended = true;
-                None
-            }
-            Item::Cut => {
-                inlet.note_cut();
-                None
-            }
-        }
-    }
-
     /// Puts a frame out through `port`, to every link there.
+    #[inline]
     pub fn push(&mut self, port: usize, frame: Frame) {
-        if frame.is_spare() {
-            return self.dropped(DropReason::PoolDry);
-        }
-        self.out.staged.push(Staged { port, key: None, item: Item::Frame(frame) });
+        self.put(port, None, frame);
     }
 
     /// Puts a frame out through the member `key` of a port that its kind
     /// declares `each`.
     pub fn push_to(&mut self, port: usize, key: Key, frame: Frame) {
+        self.put(port, Some(key), frame);
+    }
+
+    fn put(&mut self, port: usize, key: Option<Key>, mut frame: Frame) {
         if frame.is_spare() {
-            return self.dropped(DropReason::PoolDry);
+            self.dropped(DropReason::PoolDry);
+        } else if self.at_once {
+            self.wiring.leave(&mut frame.header, self.now, self.now, false);
+            self.wiring.put(port, key, Item::Frame(frame));
+        } else {
+            self.out.staged.push(Staged { port, key, item: Item::Frame(frame) });
         }
-        self.out.staged.push(Staged { port, key: Some(key), item: Item::Frame(frame) });
     }
 
     /// Says that nothing more comes through any output. The node is not called
@@ -214,7 +288,11 @@ impl Context<'_> {
 
     /// Says that nothing more comes through the member `key` of any port.
     pub fn end_key(&mut self, port: usize, key: Key) {
-        self.out.staged.push(Staged { port, key: Some(key), item: Item::End });
+        if self.at_once {
+            self.wiring.put(port, Some(key), Item::End);
+        } else {
+            self.out.staged.push(Staged { port, key: Some(key), item: Item::End });
+        }
     }
 
     /// Whether anything is linked to output `port`, or to its member `key`.
@@ -270,7 +348,7 @@ impl Context<'_> {
     /// its time is entered in the ledger, up to the end of this call.
     pub fn rendered(&mut self, frame: Frame) {
         let medium = frame.format().medium();
-        self.out.rendered.push((frame.header, medium));
+        self.out.rendered.push((frame.into_header(), medium));
     }
 
     /// Counts a frame that goes no further.

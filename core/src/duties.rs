@@ -140,19 +140,27 @@ mod tests {
     use super::*;
     use crate::frame::Header;
     use crate::link::{Inlet, Receiver};
+    use crate::ring::{Producer, ring};
 
     fn at(ms: u64) -> Timestamp {
         Timestamp::from_nanos(ms * 1_000_000)
     }
 
-    /// A queue of packets of `codec` captured at `times`; those at `keys` are key
-    /// frames.
-    fn queue(codec: Codec, times: std::ops::Range<u64>, keys: &[u64]) -> Wiring {
-        let frame = |ms| {
+    /// Puts packets of `codec` captured at `times` in a queue; those at `keys` are
+    /// key frames.
+    fn fill(queue: &mut Producer<Item>, codec: Codec, times: std::ops::Range<u64>, keys: &[u64]) {
+        for ms in times {
             let mut header = Header::new(at(ms), Duration::ZERO);
             header.flags = if keys.contains(&ms) { Flags::KEY } else { Flags::default() };
-            Item::Frame(Frame::unpooled(header, Format::Packet { codec, len: 1 }))
-        };
+            let packet = Item::Frame(Frame::unpooled(header, Format::Packet { codec, len: 1 }));
+            assert!(queue.push(packet).is_ok());
+        }
+    }
+
+    /// A queue of such packets.
+    fn queue(codec: Codec, times: std::ops::Range<u64>, keys: &[u64]) -> (Wiring, Producer<Item>) {
+        let (mut sender, receiver) = ring(64);
+        fill(&mut sender, codec, times, keys);
         let mut wiring =
             Wiring::new(NodeId(0), Vec::new(), Arc::new(crate::ledger::trail_pool(1)), Arc::default());
         wiring.inlets.push(Inlet {
@@ -160,7 +168,9 @@ mod tests {
             link: LinkId(7),
             stream: LinkId(7),
             after: None,
-            receiver: Receiver::Local(times.map(frame).collect()),
+            receiver: Receiver::Ring(receiver),
+            crossing: None,
+            taken: false,
             ended: false,
             is_loop: false,
             leaving: false,
@@ -170,7 +180,7 @@ mod tests {
             source: None,
             shell: None,
         });
-        wiring
+        (wiring, sender)
     }
 
     fn rule(most: u64) -> Duties {
@@ -188,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_too_old_goes_singly_and_the_newest_stays() {
         let (mut out, mut duties) = (Outbox::default(), rule(5));
-        let mut wiring = queue(Codec::Opus, 0..10, &[]);
+        let (mut wiring, _sender) = queue(Codec::Opus, 0..10, &[]);
         duties.prune(at(12), &mut wiring, &mut out);
         assert_eq!((first(&mut wiring), wiring.inlets[0].gap), (Some(7), true));
         assert_eq!((duties.late[0].dropped.get(), wiring.ledger.drops()), (7, 7));
@@ -200,18 +210,14 @@ mod tests {
     #[test]
     fn of_chained_pictures_all_go_up_to_the_next_key_frame_which_is_asked_for() {
         let (mut out, mut duties) = (Outbox::default(), rule(5));
-        let mut wiring = queue(Codec::Av1, 0..10, &[0]);
+        let (mut wiring, mut sender) = queue(Codec::Av1, 0..10, &[0]);
         duties.prune(at(7), &mut wiring, &mut out);
         assert_eq!(first(&mut wiring), None, "none can be decoded without the first");
         assert_eq!(out.upstream, [(LinkId(7), Control::KeyFrame)]);
 
         // What is in time goes, too, while the key frame is on its way; it is
         // asked for again if it does not come.
-        let Receiver::Local(late) = &mut wiring.inlets[0].receiver else { panic!() };
-        let Receiver::Local(more) = queue(Codec::Av1, 507..520, &[515]).inlets.remove(0).receiver else {
-            panic!()
-        };
-        late.extend(more);
+        fill(&mut sender, Codec::Av1, 507..520, &[515]);
         duties.prune(at(508), &mut wiring, &mut out);
         assert_eq!((first(&mut wiring), out.upstream.len()), (Some(515), 2));
         duties.prune(at(516), &mut wiring, &mut out);
@@ -223,7 +229,7 @@ mod tests {
     fn a_queue_in_time_is_left_alone() {
         let (mut out, mut duties) = (Outbox::default(), rule(50));
         for codec in [Codec::Opus, Codec::Av1] {
-            let mut wiring = queue(codec, 0..10, &[]);
+            let (mut wiring, _sender) = queue(codec, 0..10, &[]);
             duties.prune(at(40), &mut wiring, &mut out);
             assert_eq!(
                 (first(&mut wiring), wiring.ledger.drops(), wiring.inlets[0].gap),

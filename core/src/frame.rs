@@ -1,14 +1,17 @@
-//! `Frame`: a small handle to a counted, pooled buffer with its `Header`.
+//! `Frame`: a pointer to a `Header` and a counted, pooled buffer.
 //!
-//! A frame is cloned by counting. A writer that is not alone copies first, into
-//! another buffer of the same pool.
+//! A frame moves from node to node as a pointer: what it points to stays where it
+//! is. It is cloned by giving the clone a header of its own and counting the
+//! buffer. A writer that is not alone copies first, into another buffer of the
+//! same pool.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ledger::{NodeLedger, Trail};
 use crate::media_type::{Codec, Medium, PixelFormat, Size};
-use crate::pool::{Pool, Pooled};
+use crate::pool::{Placed, Places, Pool, Pooled, places};
 use crate::pool_plan::PoolPlan;
 use crate::timestamp::{Timestamp, duration_nanos};
 
@@ -298,37 +301,62 @@ impl PlaneMut<'_> {
 }
 
 /// A frame: a header, a format, and a counted buffer. \[any\]
+pub struct Frame(Placed<FrameBody>);
+
+/// What a frame points to.
 #[derive(Clone)]
-pub struct Frame {
+pub struct FrameBody {
     /// When, where, and where its time went.
     pub header: Header,
     format: Format,
     buffer: Pooled<Buffer>,
 }
 
-impl Frame {
-    /// A frame in `buffer`, which must hold `format.bytes()`; its contents are
-    /// left as they are. `None` if it is too small. \[real-time\]
-    #[must_use]
-    pub fn new(header: Header, format: Format, buffer: Pooled<Buffer>) -> Option<Self> {
-        (buffer.capacity() >= format.bytes()).then_some(Self { header, format, buffer })
-    }
+impl Deref for Frame {
+    type Target = FrameBody;
 
+    #[inline]
+    fn deref(&self) -> &FrameBody {
+        &self.0
+    }
+}
+
+impl DerefMut for Frame {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut FrameBody {
+        &mut self.0
+    }
+}
+
+impl Clone for Frame {
+    fn clone(&self) -> Self {
+        Self(self.0.beside(FrameBody::clone(self)))
+    }
+}
+
+impl Frame {
     /// A frame in a buffer of its own; allocates. \[control\]
     #[must_use]
     pub fn unpooled(header: Header, format: Format) -> Self {
-        Self { header, format, buffer: Pooled::unpooled(Buffer::new(format.bytes())) }
+        let buffer = Pooled::unpooled(Buffer::new(format.bytes()));
+        Self(Placed::unpooled(FrameBody { header, format, buffer }))
+    }
+
+    /// The header alone: what is made of the frame goes on with it. \[real-time\]
+    #[must_use]
+    pub fn into_header(self) -> Header {
+        self.0.into_inner().header
     }
 
     /// What its bytes are. \[any\]
     #[must_use]
-    pub const fn format(&self) -> &Format {
+    pub fn format(&self) -> &Format {
         &self.format
     }
 
     /// The sound's layout, if it is sound. \[any\]
     #[must_use]
-    pub const fn audio(&self) -> Option<AudioFormat> {
+    pub fn audio(&self) -> Option<AudioFormat> {
         match self.format {
             Format::Audio(audio) => Some(audio),
             _ => None,
@@ -337,7 +365,7 @@ impl Frame {
 
     /// The picture's layout, if it is a picture. \[any\]
     #[must_use]
-    pub const fn video(&self) -> Option<VideoFormat> {
+    pub fn video(&self) -> Option<VideoFormat> {
         match self.format {
             Format::Video(video) => Some(video),
             _ => None,
@@ -351,6 +379,7 @@ impl Frame {
     }
 
     /// Whether it goes nowhere, because its pool is dry. \[real-time\]
+    #[inline]
     pub(crate) fn is_spare(&self) -> bool {
         self.buffer.is_spare
     }
@@ -487,6 +516,7 @@ impl WhenDry {
 /// for, and a few buffers for frames that are to be dropped.
 pub struct FramePool {
     plan: PoolPlan,
+    bodies: Arc<Places<FrameBody>>,
     pool: Option<Pool<Buffer>>,
     bytes: usize,
     /// What is written when the pool is dry and its frames are to be dropped. It
@@ -503,17 +533,21 @@ const SPARE: usize = 2;
 impl FramePool {
     /// Pools of `slots` buffers each, for whatever is asked for. \[control\]
     #[must_use]
-    pub const fn new(slots: usize) -> Self {
+    pub fn new(slots: usize) -> Self {
         let plan =
             PoolPlan { bytes: None, slots, prefill: slots, at_start: false, when_dry: WhenDry::Allocate };
-        Self { plan, pool: None, bytes: 0, spare: None, dry_before: 0, ledger: None }
+        Self::of(plan, Arc::new(places(slots)))
     }
 
-    /// The pools of an output, as the schedule planned them; frames that find no
-    /// buffer are counted in `ledger`. \[control\]
+    const fn of(plan: PoolPlan, bodies: Arc<Places<FrameBody>>) -> Self {
+        Self { plan, bodies, pool: None, bytes: 0, spare: None, dry_before: 0, ledger: None }
+    }
+
+    /// The pools of an output, as the schedule planned them, whose frames stand in
+    /// `bodies`; frames that find no buffer are counted in `ledger`. \[control\]
     #[must_use]
-    pub(crate) fn planned(plan: PoolPlan, ledger: &Arc<NodeLedger>) -> Self {
-        let mut pool = Self { plan, ledger: Some(Arc::clone(ledger)), ..Self::new(plan.slots) };
+    pub(crate) fn planned(plan: PoolPlan, bodies: &Arc<Places<FrameBody>>, ledger: &Arc<NodeLedger>) -> Self {
+        let mut pool = Self { ledger: Some(Arc::clone(ledger)), ..Self::of(plan, Arc::clone(bodies)) };
         if let Some(bytes) = plan.bytes.filter(|_| plan.at_start) {
             pool.prepare(bytes);
         }
@@ -547,7 +581,7 @@ impl FramePool {
         }
         let free = self.pool.as_ref().and_then(Pool::try_get);
         let buffer = free.unwrap_or_else(|| self.dry_buffer(bytes));
-        Frame { header, format, buffer }
+        Frame(Placed::new(&self.bodies, FrameBody { header, format, buffer }))
     }
 
     #[cold]
@@ -624,7 +658,7 @@ mod tests {
         for when_dry in [WhenDry::Allocate, WhenDry::Drop] {
             let ledger = Arc::default();
             let plan = PoolPlan { bytes: Some(128), slots: 2, prefill: 2, at_start: true, when_dry };
-            let mut pool = FramePool::planned(plan, &ledger);
+            let mut pool = FramePool::planned(plan, &Arc::new(places(4)), &ledger);
             let mut frames: Vec<_> = (0..4).map(|_| pool.frame(Header::default(), format, 0)).collect();
             let spare: Vec<_> = frames.iter().map(Frame::is_spare).collect();
             let dropped = when_dry == WhenDry::Drop;

@@ -22,21 +22,25 @@ use crate::event::{EventKind, Key};
 use crate::fault::{Fault, NodeError};
 use crate::frame::{AudioFormat, Format, Frame, FramePool, Header, VideoFormat};
 use crate::ledger::{NodeId, NodeLedger, Trail, TrailRecord, trail_pool};
-use crate::link::{Inlet, Item, LinkId, Outlet, Overflow, Receiver, Sender};
+use crate::link::{self, Inlet, Item, LinkId, Outlet, Overflow, Receiver, Taker};
 use crate::media_type::{Codec, MediaType, Size};
 use crate::node::{Setup, Shared};
 use crate::param::{Params, Value};
 use crate::pool::Pool;
 use crate::registry::NodeSpec;
+use crate::ring::{Producer, ring};
 use crate::timestamp::Timestamp;
 use crate::waker::NodeWaker;
 
 /// The most calls [`Harness::run`] makes before it takes the node to spin.
 const MOST_CALLS: usize = 100_000;
+/// Frames that may wait in a link.
+const ROOM: usize = 1 << 12;
 
 /// One node, its inputs and outputs in the test's hands, in virtual time.
 pub struct Harness {
     cell: Cell,
+    feeds: Vec<(LinkId, Producer<Item>)>,
     out: Outbox,
     clock: Clock,
     trails: Arc<Pool<TrailRecord>>,
@@ -105,11 +109,13 @@ impl Harness {
         let trails = Arc::new(trail_pool(256));
         let pools = spec.outputs.iter().map(|_| FramePool::new(64)).collect();
         let mut wiring = Wiring::new(NodeId(0), pools, Arc::clone(&trails), Arc::default());
-        wiring.inlets = (0..spec.inputs.len()).map(|port| inlet(port, port)).collect();
+        let mut feeds = Vec::new();
+        wiring.inlets = (0..spec.inputs.len()).map(|port| inlet(port, port, &mut feeds)).collect();
         let mut cell = Cell::new(NodeId(0), spec, node, wiring, waker, OnFault::Stop);
         cell.fed = !spec.inputs.is_empty();
         Ok(Self {
             cell,
+            feeds,
             out: Outbox::default(),
             clock,
             trails,
@@ -124,7 +130,7 @@ impl Harness {
     /// Links input `port` once more; links are numbered on from the inputs.
     pub fn add_link(&mut self, port: usize) -> LinkId {
         let link = LinkId(u32::try_from(self.cell.wiring.inlets.len()).unwrap_or(u32::MAX));
-        self.cell.wiring.inlets.push(inlet(port, link.0 as usize));
+        self.cell.wiring.inlets.push(inlet(port, link.0 as usize, &mut self.feeds));
         link
     }
 
@@ -141,8 +147,10 @@ impl Harness {
             key,
             link: LinkId(u32::MAX),
             // `run` collects what is put out; nothing is sent.
-            sender: Sender::Local { node: NodeId(0), cell: 0 },
+            sender: link::path(0, Overflow::Wait).0,
+            taker: Taker::Cell { node: NodeId(0), cell: 0 },
             capacity: 0,
+            room: 0,
             overflow: Overflow::Wait,
             spill: VecDeque::new(),
             closing: false,
@@ -260,11 +268,9 @@ impl Harness {
     }
 
     fn put(&mut self, link: LinkId, item: Item) {
-        let inlet = self.cell.wiring.inlets.iter_mut().find(|inlet| inlet.link == link);
-        let inlet = inlet.unwrap_or_else(|| panic!("there is no link {link:?}"));
-        if let Receiver::Local(queue) = &mut inlet.receiver {
-            queue.push_back(item);
-        }
+        let feed = self.feeds.iter_mut().find(|(fed, _)| *fed == link);
+        let (_, feed) = feed.unwrap_or_else(|| panic!("there is no link {link:?}"));
+        assert!(feed.push(item).is_ok(), "more than {ROOM} frames wait in link {link:?}");
     }
 
     /// Sends a message; `from` names the output it came up through.
@@ -284,17 +290,15 @@ impl Harness {
     pub fn run(&mut self) {
         for _ in 0..MOST_CALLS {
             let now = self.clock.now();
-            if !self.cell.is_due(now) {
+            if !self.cell.is_due(now, &mut self.out) {
                 return;
             }
-            self.cell.call(now, &mut self.out);
+            self.cell.call(now, false, &mut self.out);
             self.cell.enter(now, self.clock.now(), &mut self.out);
-            for staged in self.out.staged.drain(..) {
-                match staged.item {
-                    Item::Frame(frame) => self.outputs[staged.port].push_back((staged.key, frame)),
-                    Item::End | Item::Cut => self.ended.extend(staged.key),
-                }
-            }
+            self.out.staged.drain(..).for_each(|staged| match staged.item {
+                Item::Frame(frame) => self.outputs[staged.port].push_back((staged.key, frame)),
+                Item::End | Item::Cut => self.ended.extend(staged.key),
+            });
             self.events.append(&mut self.out.events);
             self.upstream.append(&mut self.out.upstream);
         }
@@ -390,13 +394,18 @@ impl Harness {
     }
 }
 
-fn inlet(port: usize, link: usize) -> Inlet {
+fn inlet(port: usize, link: usize, feeds: &mut Vec<(LinkId, Producer<Item>)>) -> Inlet {
+    let link = LinkId(u32::try_from(link).unwrap_or(u32::MAX));
+    let (feed, taken) = ring(ROOM);
+    feeds.push((link, feed));
     Inlet {
         port,
-        link: LinkId(u32::try_from(link).unwrap_or(u32::MAX)),
-        stream: LinkId(u32::try_from(link).unwrap_or(u32::MAX)),
+        link,
+        stream: link,
         after: None,
-        receiver: Receiver::Local(VecDeque::with_capacity(1024)),
+        receiver: Receiver::Ring(taken),
+        crossing: None,
+        taken: false,
         ended: false,
         is_loop: false,
         leaving: false,

@@ -12,10 +12,10 @@
 //!
 //! Reading the clock costs more than many a node's call. A node whose calls take
 //! next to nothing is timed once in a while, and its frames leave it at the
-//! instant the lane last read; the time shows with the next reading, which is at
-//! most `UNTIMED` calls away. If that finds more than `SUSPECT` gone, the nodes
-//! called meanwhile are timed call by call for a while. A lane told to be exact
-//! reads the clock after every call.
+//! instant the lane last read; the time shows with the next reading, which comes
+//! when the calls since should have taken `UNREAD`, and at most `UNTIMED` of them.
+//! If it finds more than `SUSPECT` gone, the nodes called meanwhile are timed call
+//! by call for a while. A lane told to be exact reads the clock after every call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,10 +27,10 @@ use crate::cell::{Cell, State};
 use crate::clock::Clock;
 use crate::context::{Outbox, Staged};
 use crate::control::{Control, Through};
-use crate::event::{Event, EventKind, Key};
+use crate::event::{Event, EventKind};
 pub(crate) use crate::lane_edit::{CELLS, Edit, Notice, Room, Tuning};
-use crate::ledger::{Counter, DropReason, NodeId};
-use crate::link::{self, Inlet, Item, LinkId, Outlet, Overflow, Shell};
+use crate::ledger::{Counter, NodeId};
+use crate::link::{Inlet, Item, LinkId, Outlet, Shell, Taker};
 use crate::node::Node;
 use crate::ready::Ready;
 use crate::timers::Timers;
@@ -46,7 +46,9 @@ const LOOKS: usize = 32;
 /// Messages that may wait for a lane before senders are refused.
 const MAILBOX: usize = 1_024;
 /// Calls in a row for which no clock is read, at most.
-const UNTIMED: usize = 16;
+const UNTIMED: usize = 64;
+/// Nanoseconds that calls for which no clock is read are to take together, about.
+const UNREAD: u64 = 10_000;
 /// More than so many quick calls can take.
 const SUSPECT: Duration = Duration::from_micros(100);
 /// Ends a chain of cells.
@@ -128,6 +130,8 @@ pub(crate) struct Lane {
     blocked: Vec<usize>,
     /// Cells called since the clock was last read.
     untimed: Vec<usize>,
+    /// Nanoseconds that these should have taken.
+    unread: u64,
     out: Outbox,
     /// The time, as last read.
     now: Timestamp,
@@ -163,6 +167,7 @@ impl Lane {
             timers,
             blocked,
             untimed: Vec::with_capacity(UNTIMED),
+            unread: 0,
             out: Outbox::default(),
             now: clock.now(),
             exact: trace.is_some(),
@@ -229,6 +234,7 @@ impl Lane {
     pub(crate) fn turn(&mut self) -> bool {
         self.ledger.turns.add(1);
         self.untimed.clear();
+        self.unread = 0;
         self.now = self.clock.now().max(self.now);
         let mut began = self.now;
         let mut any = false;
@@ -303,13 +309,14 @@ impl Lane {
             }
         }
         self.untimed.clear();
+        self.unread = 0;
         self.now = now;
     }
 
     /// Calls a cell if it is due; tells whether it did anything.
     fn visit(&mut self, at: usize) -> bool {
         let Some(mut cell) = self.cells[at].take() else { return false };
-        let due = !self.is_blocked(&mut cell, at) && cell.is_due(self.now);
+        let due = !self.is_blocked(&mut cell, at) && cell.is_due(self.now, &mut self.out);
         if due {
             self.call(&mut cell, at);
         }
@@ -323,42 +330,37 @@ impl Lane {
     }
 
     fn call(&mut self, cell: &mut Cell, at: usize) {
-        let calls = cell.wiring.ledger.calls.get();
-        // What reaches a sink has come to its end: that instant is worth a reading.
-        let timed = self.exact
-            || !cell.spec.real_time
-            || cell.spec.outputs.is_empty()
-            || cell.pace.is_timed(cell.id, calls);
+        let timed = self.exact || cell.is_timed || cell.pace.is_timed();
         if timed && !self.untimed.is_empty() {
             self.read_clock();
         }
         let start = self.now;
         self.ledger.current.store(cell.id.0 + 1, Ordering::Relaxed);
-        cell.call(start, &mut self.out);
+        let at_once = !timed && cell.duties.is_none();
+        cell.call(start, at_once, &mut self.out);
         self.ledger.current.store(0, Ordering::Relaxed);
         if timed {
             self.now = self.clock.now().max(start);
             let stands_for = cell.pace.timed(duration_nanos(self.now.since(start)));
             cell.wiring.ledger.busy.add(stands_for);
         } else {
-            cell.pace.skip();
+            self.unread += cell.pace.skip();
             self.untimed.push(at);
-            if self.untimed.len() == UNTIMED {
+            if self.unread >= UNREAD || self.untimed.len() == UNTIMED {
                 self.read_clock();
             }
         }
         if let Some(trace) = &mut self.trace {
             trace.call(cell.id, start, self.now, &self.out);
         }
-        cell.enter(start, self.now, &mut self.out);
+        if self.out.holds_frames() {
+            cell.enter(start, self.now, &mut self.out);
+        }
         self.hand_out(cell);
+        let again = cell.is_due_again(self.now);
         // A last call may have put out more than there is room for: what spilled is
         // seen to whether or not the node is called again.
-        if cell.wiring.outlets.iter().any(|outlet| !outlet.spill.is_empty()) {
-            self.ready.set(cell.position);
-        }
-        let again = cell.is_due_again(self.now);
-        if again {
+        if again || cell.wiring.outlets.iter().any(|outlet| !outlet.spill.is_empty()) {
             self.ready.set(cell.position);
         }
         self.timers.set(at, cell.wiring.wake_at.filter(|_| !again));
@@ -373,19 +375,8 @@ impl Lane {
         let mut full = None;
         let mut closed = false;
         for outlet in &mut cell.wiring.outlets {
-            let waits = match outlet.sender {
-                link::Sender::Local { cell: to, .. } => {
-                    outlet.overflow == Overflow::Wait
-                        && self.cells[to]
-                            .as_ref()
-                            .and_then(|cell| {
-                                cell.wiring.inlets.iter().find(|inlet| inlet.link == outlet.link)
-                            })
-                            .is_some_and(|inlet| inlet.len() >= outlet.capacity)
-                }
-                _ => outlet.must_wait(),
-            };
-            outlet.tell();
+            let waits = outlet.must_wait();
+            tell(&self.cells, &mut self.ready, outlet);
             closed |= outlet.closing && outlet.spill.is_empty();
             full = full.or(waits.then_some(outlet.link));
         }
@@ -493,7 +484,7 @@ impl Lane {
             }
         }
         for (node, mut outlet) in edit.outlets.drain(..) {
-            if let link::Sender::Local { node: to, cell: place } = &mut outlet.sender {
+            if let Taker::Cell { node: to, cell: place } = &mut outlet.taker {
                 let Some(found) = self.place_of(*to) else {
                     self.hand_back(Shell::of_outlet(outlet));
                     continue;
@@ -508,8 +499,8 @@ impl Lane {
                 }
                 // Nothing will come through it any more.
                 _ => {
-                    deliver(&mut self.cells, &mut self.ready, &mut outlet, Item::End);
-                    outlet.tell();
+                    outlet.send(Item::End);
+                    tell(&self.cells, &mut self.ready, &mut outlet);
                     self.hand_back(Shell::of_outlet(outlet));
                 }
             }
@@ -540,8 +531,8 @@ impl Lane {
             let ended = cell.state == State::Ended;
             let is_open = |outlet: &&mut Outlet| outlet.link == link && !outlet.closing && !ended;
             for outlet in cell.wiring.outlets.iter_mut().filter(is_open) {
-                deliver(&mut self.cells, &mut self.ready, outlet, Item::Cut);
-                outlet.tell();
+                outlet.send(Item::Cut);
+                tell(&self.cells, &mut self.ready, outlet);
                 outlet.closing = true;
             }
             self.cells[place] = Some(cell);
@@ -571,7 +562,8 @@ impl Lane {
             self.order.retain(|&other| other != place);
             for at in 0..self.cells.len() {
                 let Some(mut cell) = self.cells[at].take() else { continue };
-                let leads_there = |outlet: &Outlet| matches!(outlet.sender, link::Sender::Local { cell, .. } if cell == place);
+                let leads_there =
+                    |outlet: &Outlet| matches!(outlet.taker, Taker::Cell { cell, .. } if cell == place);
                 self.part_outlets(&mut cell, leads_there);
                 self.cells[at] = Some(cell);
             }
@@ -582,7 +574,7 @@ impl Lane {
                     self.hand_out(&mut cell);
                     cell.wiring.outlets.iter_mut().for_each(|outlet| {
                         outlet.must_wait();
-                        outlet.tell();
+                        tell(&self.cells, &mut self.ready, outlet);
                     });
                 }
                 self.forget_place(cell.id, place);
@@ -671,30 +663,37 @@ impl Lane {
 
     /// Hands out what a call left behind: frames to links, messages upstream,
     /// events to the supervisor.
+    #[inline]
     fn hand_out(&mut self, cell: &mut Cell) {
-        let Self { cells, ready, out, .. } = self;
-        for Staged { port, key, item } in out.staged.drain(..) {
-            send(cells, ready, cell, port, key, item);
+        if cell.wiring.ended || !self.out.is_empty() {
+            self.empty_out(cell);
         }
+        cell.wiring.outlets.iter_mut().for_each(|outlet| tell(&self.cells, &mut self.ready, outlet));
+    }
+
+    fn empty_out(&mut self, cell: &mut Cell) {
+        let out = &mut self.out;
+        out.staged.drain(..).for_each(|Staged { port, key, item }| cell.wiring.put(port, key, item));
         if cell.wiring.ended {
             cell.wiring.ended = false;
             for outlet in &mut cell.wiring.outlets {
-                deliver(cells, ready, outlet, if cell.leaving { Item::Cut } else { Item::End });
+                outlet.send(if cell.leaving { Item::Cut } else { Item::End });
             }
         }
-        cell.wiring.outlets.iter_mut().for_each(Outlet::tell);
         for (link, control) in out.upstream.drain(..) {
             let inlets = &cell.wiring.inlets;
             let own = inlets.iter().position(|inlet| inlet.link == link);
             if let Some(at) = own.or_else(|| inlets.iter().position(|inlet| inlet.stream == link)) {
-                pass_upstream(&cell.wiring.inlets[at..=at], &control);
+                pass_upstream(&inlets[at..=at], &control);
             }
         }
-        let mut events = std::mem::take(&mut self.out.events);
-        for kind in events.drain(..) {
-            self.notify(Notice::Event(Event { at: self.now, node: cell.id, kind }));
+        if !out.events.is_empty() {
+            let mut events = std::mem::take(&mut out.events);
+            for kind in events.drain(..) {
+                self.notify(Notice::Event(Event { at: self.now, node: cell.id, kind }));
+            }
+            self.out.events = events;
         }
-        self.out.events = events;
         self.hand_back_parted();
     }
 
@@ -716,68 +715,14 @@ fn pass_upstream(inlets: &[Inlet], control: &Control) {
     }
 }
 
-/// Puts an item out through every link of a port, counted where there is more
-/// than one.
-fn send(
-    cells: &mut [Option<Box<Cell>>],
-    ready: &mut Ready,
-    cell: &mut Cell,
-    port: usize,
-    key: Option<Key>,
-    item: Item,
-) {
-    let fits = |outlet: &Outlet| outlet.port == port && outlet.key == key;
-    let Some(last) = cell.wiring.outlets.iter().rposition(fits) else {
-        if matches!(item, Item::Frame(_)) {
-            cell.wiring.ledger.dropped[DropReason::Unlinked as usize].add(1);
+/// Tells whoever takes from a link of what was put in.
+#[inline]
+fn tell(cells: &[Option<Box<Cell>>], ready: &mut Ready, outlet: &mut Outlet) {
+    outlet.tell(|cell| {
+        if let Some(cell) = &cells[cell] {
+            ready.set(cell.position);
         }
-        return;
-    };
-    for outlet in cell.wiring.outlets[..last].iter_mut().filter(|outlet| fits(outlet)) {
-        let copy = match &item {
-            Item::Frame(frame) => Item::Frame(frame.clone()),
-            Item::End => Item::End,
-            Item::Cut => Item::Cut,
-        };
-        deliver(cells, ready, outlet, copy);
-    }
-    let is_end = matches!(item, Item::End);
-    deliver(cells, ready, &mut cell.wiring.outlets[last], item);
-    if is_end {
-        let outlets = cell.wiring.outlets.iter_mut();
-        outlets.filter(|outlet| fits(outlet)).for_each(|outlet| outlet.closing = true);
-    }
-}
-
-/// Puts an item into its link, of whichever sort; a receiver in another lane is
-/// yet to be told.
-fn deliver(cells: &mut [Option<Box<Cell>>], ready: &mut Ready, outlet: &mut Outlet, item: Item) {
-    let link::Sender::Local { cell, .. } = outlet.sender else {
-        outlet.send(item);
-        return;
-    };
-    let Some(to) = cells[cell].as_mut() else { return };
-    ready.set(to.position);
-    let Some(inlet) = to.wiring.inlets.iter_mut().find(|inlet| inlet.link == outlet.link) else { return };
-    let link::Receiver::Local(queue) = &mut inlet.receiver else { return };
-    if matches!(item, Item::Frame(_)) {
-        outlet.ledger.frames.add(1);
-        if queue.len() >= outlet.capacity {
-            match outlet.overflow {
-                Overflow::Wait => {}
-                Overflow::DropOldest => {
-                    queue.pop_front();
-                    outlet.ledger.dropped.add(1);
-                }
-                Overflow::DropNewest => {
-                    outlet.ledger.dropped.add(1);
-                    return;
-                }
-            }
-        }
-    }
-    queue.push_back(item);
-    outlet.ledger.high_water.raise(queue.len() as u64);
+    });
 }
 
 #[cfg(all(test, not(loom)))]

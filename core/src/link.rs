@@ -1,15 +1,16 @@
 //! `Link`: the bounded path between two ports.
 //!
-//! Inside a lane it is a queue that belongs to the receiving node. Between
-//! lanes it is a single-producer single-consumer ring, or, where the sender may
+//! It is a single-producer single-consumer ring, or, where the sender may
 //! discard what the receiver has not taken yet, a bounded queue that both ends
 //! may pop (`crossbeam-queue`), since the consumer's end of a single-consumer
-//! ring is not the producer's to touch.
+//! ring is not the producer's to touch. Inside a lane and between lanes it
+//! differs in who is told of what was put in: the lane's own list of nodes that
+//! have something to do, or the other lane's waker.
 //!
-//! Who fills a ring wakes the receiver once a call, not once a frame. A sender
-//! that finds the ring full says so in `Crossing::blocked` and is not called
-//! again; a receiver that has taken something looks there, once a call, and
-//! wakes the sender. Each side writes first, then fences (`SeqCst`), then reads
+//! Who fills a ring tells the receiver once a call, not once a frame. A sender
+//! in another lane that finds the ring full says so in `Crossing::blocked` and is
+//! not called again; a receiver that has taken something looks there, once a call,
+//! and wakes the sender. Each side writes first, then fences (`SeqCst`), then reads
 //! what the other writes, so that of the two at least one sees the other: either
 //! the sender sees the room, or the receiver sees it wait.
 
@@ -64,19 +65,16 @@ pub(crate) enum Item {
 
 /// Where a link's frames are put.
 pub(crate) enum Sender {
-    /// Of `node`, which is in place `cell` of the same lane.
-    Local {
-        node: NodeId,
-        cell: usize,
-    },
-    Ring {
-        ring: Producer<Item>,
-        shared: Arc<Crossing>,
-    },
-    Open {
-        queue: Arc<ArrayQueue<Item>>,
-        shared: Arc<Crossing>,
-    },
+    Ring(Producer<Item>),
+    Open(Arc<ArrayQueue<Item>>),
+}
+
+/// Who takes from a link.
+pub(crate) enum Taker {
+    /// `node`, which is in place `cell` of the same lane.
+    Cell { node: NodeId, cell: usize },
+    /// A node of another lane.
+    Lane(Arc<Crossing>),
 }
 
 /// What both ends of a link between lanes share beside the ring.
@@ -123,12 +121,7 @@ impl Crossing {
 
 /// Where a link's frames are taken.
 pub(crate) enum Receiver {
-    Local(VecDeque<Item>),
-    Ring {
-        ring: Consumer<Item>,
-        shared: Arc<Crossing>,
-        taken: bool,
-    },
+    Ring(Consumer<Item>),
     /// Its next item stands apart once it was looked at.
     Open {
         queue: Arc<ArrayQueue<Item>>,
@@ -142,14 +135,18 @@ pub(crate) struct Outlet {
     pub(crate) key: Option<Key>,
     pub(crate) link: LinkId,
     pub(crate) sender: Sender,
+    pub(crate) taker: Taker,
+    /// Frames for which the node is called on.
     pub(crate) capacity: usize,
+    /// Frames that one call may bring it to.
+    pub(crate) room: usize,
     pub(crate) overflow: Overflow,
-    /// What one call put out beyond the ring's room, under `Wait`. The node is
-    /// not called again before it is empty, so one call's output bounds it.
+    /// What one call put out beyond that, under `Wait`. The node is not called
+    /// again before it is empty, so one call's output bounds it.
     pub(crate) spill: VecDeque<Item>,
     /// It has been sent its end, and goes once nothing is spilled.
     pub(crate) closing: bool,
-    /// Whether the receiver has yet to be woken for what was put in.
+    /// Whether the receiver has yet to be told of what was put in.
     pub(crate) untold: bool,
     pub(crate) ledger: Arc<LinkLedger>,
     /// In what it leaves its lane.
@@ -167,6 +164,10 @@ pub(crate) struct Inlet {
     /// then, and its node does not see it.
     pub(crate) after: Option<LinkId>,
     pub(crate) receiver: Receiver,
+    /// Shared with a sender in another lane, which is told of room.
+    pub(crate) crossing: Option<Arc<Crossing>>,
+    /// Whether anything was taken since.
+    pub(crate) taken: bool,
     pub(crate) ended: bool,
     /// Whether it closes a loop.
     pub(crate) is_loop: bool,
@@ -224,25 +225,15 @@ pub(crate) struct Source {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u32);
 
-/// Both ends of a link between two lanes. \[control\]
-pub(crate) fn crossing(
-    capacity: usize,
-    overflow: Overflow,
-    sender: Waking,
-    receiver: Waking,
-) -> (Sender, Receiver) {
-    let shared = Arc::new(Crossing::new(sender, receiver));
+/// Where frames are put and where they are taken. \[control\]
+pub(crate) fn path(room: usize, overflow: Overflow) -> (Sender, Receiver) {
     // One more than asked for, so that `End` always has a place.
     if overflow == Overflow::DropOldest {
-        let queue = Arc::new(ArrayQueue::new(capacity + 1));
-        let sending = Arc::clone(&queue);
-        (Sender::Open { queue: sending, shared }, Receiver::Open { queue, head: None })
+        let queue = Arc::new(ArrayQueue::new(room + 1));
+        (Sender::Open(Arc::clone(&queue)), Receiver::Open { queue, head: None })
     } else {
-        let (producer, consumer) = ring(capacity + 1);
-        (
-            Sender::Ring { ring: producer, shared: Arc::clone(&shared) },
-            Receiver::Ring { ring: consumer, shared, taken: false },
-        )
+        let (producer, consumer) = ring(room + 1);
+        (Sender::Ring(producer), Receiver::Ring(consumer))
     }
 }
 
@@ -259,16 +250,32 @@ impl Inlet {
         self.ended |= self.cut;
     }
 
+    /// Whether it is done with.
+    #[inline]
+    pub(crate) const fn is_gone(&self) -> bool {
+        self.leaving && self.ended && self.after.is_none()
+    }
+
     /// Whether its node knows it as `stream`.
     pub(crate) fn is(&self, stream: LinkId) -> bool {
         self.stream == stream && self.after.is_none()
     }
 
+    /// Takes the end that stands at its head.
+    #[cold]
+    pub(crate) fn take_end(&mut self) {
+        self.offered -= 1;
+        match self.pop() {
+            Some(Item::Cut) => self.note_cut(),
+            _ => self.ended = true,
+        }
+    }
+
     /// Looks at the next item without taking it.
+    #[inline]
     pub(crate) fn peek(&mut self) -> Option<&Item> {
         match &mut self.receiver {
-            Receiver::Local(queue) => queue.front(),
-            Receiver::Ring { ring, .. } => ring.peek(),
+            Receiver::Ring(ring) => ring.peek(),
             Receiver::Open { queue, head } => {
                 if head.is_none() {
                     *head = queue.pop();
@@ -279,61 +286,80 @@ impl Inlet {
     }
 
     /// Takes the next item.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<Item> {
+        self.taken = true;
         match &mut self.receiver {
-            Receiver::Local(queue) => queue.pop_front(),
-            Receiver::Ring { ring, taken, .. } => {
-                let item = ring.pop();
-                *taken |= item.is_some();
-                item
-            }
+            Receiver::Ring(ring) => ring.pop(),
             Receiver::Open { queue, head } => head.take().or_else(|| queue.pop()),
         }
     }
 
     /// Items that wait for the node; none while it is held.
-    pub(crate) fn offer(&self) -> usize {
+    #[inline]
+    pub(crate) fn offer(&mut self) -> usize {
         if self.after.is_some() { 0 } else { self.len() }
     }
 
     /// Items that wait.
-    pub(crate) fn len(&self) -> usize {
-        match &self.receiver {
-            Receiver::Local(queue) => queue.len(),
-            Receiver::Ring { ring, .. } => ring.len(),
+    #[inline]
+    pub(crate) fn len(&mut self) -> usize {
+        match &mut self.receiver {
+            Receiver::Ring(ring) => ring.len(),
             Receiver::Open { queue, head } => queue.len() + usize::from(head.is_some()),
         }
     }
 
     /// Tells a sender in another lane that there may be room: after each call.
+    #[inline]
     pub(crate) fn tell_room(&mut self) {
-        if let Receiver::Ring { shared, taken, .. } = &mut self.receiver
-            && std::mem::take(taken)
+        if let Some(crossing) = &self.crossing
+            && std::mem::take(&mut self.taken)
         {
-            shared.made_room();
+            crossing.made_room();
         }
     }
 }
 
 impl Outlet {
-    /// Puts an item into a link between lanes, whose receiver [`Outlet::tell`]
-    /// wakes; a local link is the lane's to fill.
+    /// Puts an item in; [`Outlet::tell`] tells the receiver.
+    #[inline]
     pub(crate) fn send(&mut self, item: Item) {
+        self.untold = true;
+        if let Sender::Ring(ring) = &mut self.sender
+            && self.spill.is_empty()
+            && matches!(item, Item::Frame(_))
+        {
+            match ring.push_within(self.room, item) {
+                Ok(()) => {
+                    self.ledger.frames.add(1);
+                    let waiting = ring.len_at_most();
+                    self.note_high_water(waiting);
+                }
+                Err(item) => self.send_to_full(item),
+            }
+        } else {
+            self.send_to_full(item);
+        }
+    }
+
+    /// The same where there is no room, or for what is no frame.
+    #[cold]
+    fn send_to_full(&mut self, item: Item) {
         let is_frame = matches!(item, Item::Frame(_));
         let mut dropped = 0;
         let waiting = match &mut self.sender {
-            Sender::Local { .. } => return,
-            Sender::Ring { ring, .. } => {
-                if self.overflow == Overflow::DropNewest && is_frame && !ring.has_room(self.capacity) {
+            Sender::Ring(ring) => {
+                if self.overflow == Overflow::DropNewest && is_frame {
                     dropped = 1;
-                } else if !self.spill.is_empty() || (is_frame && !ring.has_room(self.capacity)) {
+                } else if is_frame || !self.spill.is_empty() {
                     self.spill.push_back(item);
                 } else if let Err(item) = ring.push(item) {
                     self.spill.push_back(item);
                 }
                 ring.len_at_most()
             }
-            Sender::Open { queue, .. } => {
+            Sender::Open(queue) => {
                 while is_frame && queue.len() >= self.capacity && queue.pop().is_some() {
                     dropped += 1;
                 }
@@ -341,7 +367,6 @@ impl Outlet {
                 queue.len()
             }
         };
-        self.untold = true;
         if is_frame {
             self.ledger.frames.add(1);
         }
@@ -353,12 +378,17 @@ impl Outlet {
 
     /// Notes how many wait. What a ring says without asking the other end may be
     /// too many, so a new height is looked at again.
+    #[inline]
     fn note_high_water(&mut self, waiting: usize) {
-        if waiting as u64 <= self.ledger.high_water.get() {
-            return;
+        if waiting as u64 > self.ledger.high_water.get() {
+            self.raise_high_water(waiting);
         }
+    }
+
+    #[cold]
+    fn raise_high_water(&mut self, waiting: usize) {
         let waiting = match &mut self.sender {
-            Sender::Ring { ring, .. } => ring.len() + self.spill.len(),
+            Sender::Ring(ring) => ring.len() + self.spill.len(),
             _ => waiting,
         };
         self.ledger.high_water.raise(waiting as u64);
@@ -366,9 +396,9 @@ impl Outlet {
 
     /// Moves what was spilled into the ring, as far as there is room.
     fn flush(&mut self) {
-        let Sender::Ring { ring, .. } = &mut self.sender else { return };
+        let Sender::Ring(ring) = &mut self.sender else { return };
         while let Some(item) = self.spill.pop_front() {
-            let may = !matches!(item, Item::Frame(_)) || ring.has_room(self.capacity);
+            let may = !matches!(item, Item::Frame(_)) || ring.has_room(self.room);
             match if may { ring.push(item) } else { Err(item) } {
                 Ok(()) => self.untold = true,
                 Err(item) => {
@@ -379,29 +409,40 @@ impl Outlet {
         }
     }
 
-    /// Wakes the receiver in another lane if anything was put in since.
-    pub(crate) fn tell(&mut self) {
-        if std::mem::take(&mut self.untold)
-            && let Sender::Ring { shared, .. } | Sender::Open { shared, .. } = &self.sender
-        {
-            shared.receiver.wake();
+    /// Tells the receiver if anything was put in since: wakes it in another lane,
+    /// or gives its place in the same lane to `own`.
+    #[inline]
+    pub(crate) fn tell(&mut self, own: impl FnOnce(usize)) {
+        if std::mem::take(&mut self.untold) {
+            match &self.taker {
+                Taker::Cell { cell, .. } => own(*cell),
+                Taker::Lane(crossing) => crossing.receiver.wake(),
+            }
         }
     }
 
-    /// Whether a `Wait` link between lanes has no room, what was spilled included;
-    /// if so, the receiver wakes the sender when it has made some.
+    /// Whether a `Wait` link has no room, what was spilled included; if so, a
+    /// receiver in another lane wakes the sender when it has made some.
+    #[inline]
     pub(crate) fn must_wait(&mut self) -> bool {
-        if self.overflow != Overflow::Wait {
-            return false;
+        match &mut self.sender {
+            Sender::Ring(ring) if self.overflow == Overflow::Wait => {
+                !(self.spill.is_empty() && ring.has_room(self.capacity)) && self.must_wait_for_room()
+            }
+            _ => false,
         }
+    }
+
+    fn must_wait_for_room(&mut self) -> bool {
         loop {
             self.flush();
-            let Sender::Ring { ring, shared } = &mut self.sender else { return false };
+            let Sender::Ring(ring) = &mut self.sender else { return false };
             if self.spill.is_empty() && ring.has_room(self.capacity) {
                 return false;
             }
-            if shared.must_wait(ring, self.capacity) {
-                return true;
+            match &self.taker {
+                Taker::Lane(crossing) if !crossing.must_wait(ring, self.capacity) => {}
+                _ => return true,
             }
         }
     }
@@ -418,14 +459,17 @@ mod tests {
     }
 
     fn ends(capacity: usize, overflow: Overflow) -> (Outlet, Inlet) {
-        let (sender, receiver) = crossing(capacity, overflow, waking(), waking());
+        let (sender, receiver) = path(capacity, overflow);
+        let crossing = Arc::new(Crossing::new(waking(), waking()));
         let link = LinkId(0);
         let outlet = Outlet {
             port: 0,
             key: None,
             link,
             sender,
+            taker: Taker::Lane(Arc::clone(&crossing)),
             capacity,
+            room: capacity,
             overflow,
             spill: VecDeque::new(),
             closing: false,
@@ -441,6 +485,8 @@ mod tests {
                 stream: link,
                 after: None,
                 receiver,
+                crossing: Some(crossing),
+                taken: false,
                 ended: false,
                 is_loop: false,
                 leaving: false,
@@ -492,8 +538,8 @@ mod tests {
         let (mut outlet, mut inlet) = ends(1, Overflow::Wait);
         outlet.send(frame(0));
         assert!(outlet.must_wait());
-        let Sender::Ring { shared, .. } = &outlet.sender else { panic!() };
-        let waker = Arc::clone(&shared.sender.lane);
+        let Taker::Lane(crossing) = &outlet.taker else { panic!() };
+        let waker = Arc::clone(&crossing.sender.lane);
         assert!(!waker.is_called());
         inlet.pop();
         inlet.tell_room();

@@ -28,7 +28,8 @@
 
 #![allow(unsafe_code)]
 
-use std::ops::Deref;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, Queue, UnsafeCell, fence};
@@ -181,12 +182,14 @@ impl<T: Send + Sync> Pooled<T> {
         Self { slot: NonNull::from(Box::leak(slot)) }
     }
 
+    #[inline]
     fn slot(&self) -> &Slot<T> {
         // SAFETY: `refs` counts this handle, so the box has not been freed.
         unsafe { self.slot.as_ref() }
     }
 
     /// The value, to write, if this is its only handle. \[real-time\]
+    #[inline]
     pub fn get_mut(&mut self) -> Option<&mut T> {
         if self.slot().refs.load(Ordering::Acquire) == 1 {
             // SAFETY: refs is 1 and `self` is that handle, borrowed mutably, so
@@ -209,6 +212,7 @@ impl<T: Send + Sync> Pooled<T> {
 impl<T: Send + Sync> Deref for Pooled<T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         // SAFETY: a writer needs refs == 1 and `&mut` on the only handle; while
         // this shared borrow of a handle lives, there is no such writer.
@@ -250,9 +254,102 @@ impl<T: Send + Sync> Drop for Pooled<T> {
     }
 }
 
+/// A value in a pooled place of its own: written when the place is taken, dropped
+/// before the place goes back. It is never shared, so it may always be written,
+/// and moving it moves a pointer. \[any\]
+pub(crate) struct Placed<T: Send + Sync>(Pooled<MaybeUninit<T>>);
+
+/// Where values of one type are placed. \[any\]
+pub(crate) type Places<T> = Pool<MaybeUninit<T>>;
+
+/// At most `limit` places, all made at once. \[control\]
+pub(crate) fn places<T: Send + Sync + 'static>(limit: usize) -> Places<T> {
+    let places = Pool::new(limit, MaybeUninit::uninit);
+    places.fill(limit);
+    places
+}
+
+impl<T: Send + Sync> Placed<T> {
+    /// In one of `places`; allocates where they are all taken. \[real-time\]
+    pub(crate) fn new(places: &Places<T>, value: T) -> Self {
+        Self::write(Store::get(&places.store), value)
+    }
+
+    /// In a place that is freed with it. \[control\]
+    pub(crate) fn unpooled(value: T) -> Self {
+        Self::write(Pooled::unpooled(MaybeUninit::uninit()), value)
+    }
+
+    /// In another of the places that this one is from; allocates where they are all
+    /// taken or gone. \[real-time\]
+    pub(crate) fn beside(&self, value: T) -> Self {
+        Self::write(self.0.sibling().unwrap_or_else(|| Pooled::unpooled(MaybeUninit::uninit())), value)
+    }
+
+    fn write(place: Pooled<MaybeUninit<T>>, value: T) -> Self {
+        // SAFETY: `place` is fresh, so it is the only handle, and nothing refers to
+        // what is in it. It holds nothing that would have to be dropped.
+        place.slot().value.with_mut(|slot| unsafe { (*slot).write(value) });
+        Self(place)
+    }
+
+    /// The value; its place goes back. \[real-time\]
+    pub(crate) fn into_inner(self) -> T {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `write` wrote the value, and neither `this` nor its drop reads it
+        // again. The handle is read out once, and dropped here alone.
+        let (value, place) = unsafe { (this.0.assume_init_read(), std::ptr::read(&raw const this.0)) };
+        drop(place);
+        value
+    }
+}
+
+impl<T: Send + Sync> Deref for Placed<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: `write` wrote it.
+        unsafe { self.0.assume_init_ref() }
+    }
+}
+
+impl<T: Send + Sync> DerefMut for Placed<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: `write` wrote it; this is the only handle, since it is never
+        // cloned, and it is borrowed mutably.
+        self.0.slot().value.with_mut(|slot| unsafe { (*slot).assume_init_mut() })
+    }
+}
+
+impl<T: Send + Sync> Drop for Placed<T> {
+    fn drop(&mut self) {
+        // SAFETY: `write` wrote it; nobody uses it after its drop.
+        self.0.slot().value.with_mut(|slot| unsafe { (*slot).assume_init_drop() });
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_placed_value_is_dropped_once_and_its_place_taken_again() {
+        let places = places(1);
+        let counted = std::sync::Arc::new(());
+        let mut a = Placed::new(&places, vec![std::sync::Arc::clone(&counted)]);
+        a.push(std::sync::Arc::clone(&counted));
+        let b = a.beside(vec![counted.clone()]);
+        assert_eq!((a.len(), b.len(), std::sync::Arc::strong_count(&counted)), (2, 1, 4));
+        assert_eq!(a.into_inner().len(), 2);
+        drop(b);
+        assert_eq!((std::sync::Arc::strong_count(&counted), places.dry()), (1, 1));
+        let c = Placed::new(&places, vec![counted]);
+        assert_eq!(places.dry(), 1, "its place was free again");
+        drop(places);
+        assert_eq!(c.len(), 1);
+    }
 
     #[test]
     fn a_dropped_value_is_used_again() {

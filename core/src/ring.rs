@@ -64,6 +64,7 @@ pub(crate) fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
 }
 
 impl<T> Shared<T> {
+    #[inline]
     fn slot(&self, count: usize) -> &UnsafeCell<MaybeUninit<T>> {
         &self.slots[count & (self.slots.len() - 1)]
     }
@@ -72,7 +73,13 @@ impl<T> Shared<T> {
 impl<T> Producer<T> {
     /// Puts `item` in, or gives it back if there is no room. \[real-time\]
     pub(crate) fn push(&mut self, item: T) -> Result<(), T> {
-        if !self.has_room(self.shared.slots.len()) {
+        self.push_within(self.shared.slots.len(), item)
+    }
+
+    /// The same, if fewer than `limit` items wait. \[real-time\]
+    #[inline]
+    pub(crate) fn push_within(&mut self, limit: usize, item: T) -> Result<(), T> {
+        if !self.has_room(limit.min(self.shared.slots.len())) {
             return Err(item);
         }
         // SAFETY: there is room, so the slot at `tail` is the producer's, and
@@ -84,6 +91,7 @@ impl<T> Producer<T> {
     }
 
     /// Whether fewer than `limit` items wait. \[real-time\]
+    #[inline]
     pub(crate) fn has_room(&mut self, limit: usize) -> bool {
         self.tail.wrapping_sub(self.head) < limit || self.len() < limit
     }
@@ -102,6 +110,7 @@ impl<T> Producer<T> {
 
 impl<T> Consumer<T> {
     /// The next item, where it lies. \[real-time\]
+    #[inline]
     pub(crate) fn peek(&mut self) -> Option<&T> {
         if self.is_empty() {
             return None;
@@ -113,6 +122,7 @@ impl<T> Consumer<T> {
     }
 
     /// Takes the next item. \[real-time\]
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
         if self.is_empty() {
             return None;
@@ -126,10 +136,13 @@ impl<T> Consumer<T> {
     }
 
     /// Items that wait. \[real-time\]
-    pub(crate) fn len(&self) -> usize {
-        self.shared.tail.0.load(Ordering::Acquire).wrapping_sub(self.head)
+    #[inline]
+    pub(crate) fn len(&mut self) -> usize {
+        self.tail = self.shared.tail.0.load(Ordering::Acquire);
+        self.tail.wrapping_sub(self.head)
     }
 
+    #[inline]
     fn is_empty(&mut self) -> bool {
         if self.tail == self.head {
             self.tail = self.shared.tail.0.load(Ordering::Acquire);

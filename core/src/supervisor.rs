@@ -23,7 +23,7 @@ use crate::control::{Control, Through};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::engine::{Options, Set, Update};
 use crate::event::{Event, EventKind, Figure, Key};
-use crate::frame::FramePool;
+use crate::frame::{FrameBody, FramePool};
 use crate::graph::{Graph, GraphLane, GraphNode};
 use crate::histogram::Blocks;
 use crate::lane::{CELLS, Edit, Lane, LaneLedger, Mailbox, Message, Notice};
@@ -31,7 +31,7 @@ use crate::ledger::{NodeId, NodeLedger, TrailRecord, trail_pool};
 use crate::link::{LinkId, Overflow, Shell};
 use crate::node::{Node, Shared};
 use crate::param::Value;
-use crate::pool::Pool;
+use crate::pool::{Places, Pool, places};
 use crate::report::{Breach, FaultReport};
 use crate::schedule::Schedule;
 use crate::timestamp::Timestamp;
@@ -159,6 +159,7 @@ pub(crate) struct Supervisor {
     clock: Clock,
     shared: Shared,
     trails: Arc<Pool<TrailRecord>>,
+    bodies: Arc<Places<FrameBody>>,
     blocks: Arc<Blocks>,
     notices: Sender<Notice>,
     trace: Option<Tracer>,
@@ -268,6 +269,7 @@ impl Supervisor {
             clock,
             shared,
             trails: Arc::new(trail_pool(trails)),
+            bodies: Arc::new(places(trails)),
             blocks: Arc::default(),
             notices,
             trace: options.trace.clone(),

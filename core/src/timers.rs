@@ -31,7 +31,14 @@ impl Timers {
     }
 
     /// Sets a cell's instant, or takes it away. \[real-time\]
+    #[inline]
     pub(crate) fn set(&mut self, cell: usize, when: Option<Timestamp>) {
+        if when.is_some() || self.at[cell] != 0 {
+            self.change(cell, when);
+        }
+    }
+
+    fn change(&mut self, cell: usize, when: Option<Timestamp>) {
         match (self.at[cell].checked_sub(1), when) {
             (None, None) => {}
             (None, Some(when)) => {

@@ -218,7 +218,7 @@ impl TraceReader {
     pub fn read(&mut self, mut sink: impl FnMut(Traced)) -> usize {
         // Names are told before what they are names of, so those that are there
         // when the records are counted suffice.
-        let waiting: Vec<usize> = self.lanes.iter().map(|lane| lane.ring.len()).collect();
+        let waiting: Vec<usize> = self.lanes.iter_mut().map(|lane| lane.ring.len()).collect();
         let gone: Vec<bool> = self.lanes.iter().map(|lane| Arc::strong_count(&lane.lost) == 1).collect();
         for news in self.news.try_iter() {
             match news {
@@ -242,7 +242,7 @@ impl TraceReader {
             }
         }
         let mut gone = gone.into_iter();
-        self.lanes.retain(|lane| {
+        self.lanes.retain_mut(|lane| {
             let left = lane.ring.len();
             let done = gone.next() == Some(true) && left == 0;
             self.lost += if done { lane.lost.get() } else { 0 };

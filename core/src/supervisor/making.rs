@@ -12,7 +12,7 @@ use crate::frame::FramePool;
 use crate::graph::GraphNode;
 use crate::lane::{Edit, Message, Room};
 use crate::ledger::{BLOCKS_PER_NODE, NodeId, NodeLedger};
-use crate::link::{self, Inlet, LinkId, Outlet, Receiver, Source, Waking};
+use crate::link::{self, Crossing, Inlet, LinkId, Outlet, Overflow, Source, Taker, Waking};
 use crate::media_type::MediaType;
 use crate::node::{Node, Setup, Shared};
 use crate::pool_plan::PoolPlan;
@@ -105,7 +105,7 @@ impl Supervisor {
     ) -> Box<Cell> {
         let NodeAccount { id, ledger, .. } = account;
         self.blocks.reserve(BLOCKS_PER_NODE);
-        let pools = pools.iter().map(|plan| FramePool::planned(*plan, &ledger)).collect();
+        let pools = pools.iter().map(|plan| FramePool::planned(*plan, &self.bodies, &ledger)).collect();
         if let Some(tracer) = &self.trace {
             tracer.node(id, &node.name, node.spec.kind);
         }
@@ -161,26 +161,27 @@ impl Supervisor {
         let (is_loop, leaving) = (wanted.is_loop, false);
         self.links
             .insert(link, LinkEntry { from: wanted.from, to: wanted.to, is_loop, stream, leaving, account });
-        let (sender, receiver) = if sending.lane == receiving.lane {
-            // A call that ends a node may put out more than there is room for.
-            let queue = VecDeque::with_capacity((wanted.capacity + 1).max(BURST));
-            (link::Sender::Local { node: to, cell: 0 }, Receiver::Local(queue))
-        } else {
+        let crossing = (sending.lane != receiving.lane).then(|| {
             let waking = |lane: usize, node: NodeId| Waking {
                 lane: Arc::clone(self.lanes[&lane].mailbox.waker()),
                 place: Place::of(node),
             };
-            let (sender, receiver) = (waking(sending.lane, from), waking(receiving.lane, to));
-            link::crossing(wanted.capacity, wanted.overflow, sender, receiver)
-        };
+            Arc::new(Crossing::new(waking(sending.lane, from), waking(receiving.lane, to)))
+        });
+        // Inside a lane, a call that puts out more than there is room for finds some.
+        let waits_here = crossing.is_none() && wanted.overflow == Overflow::Wait;
+        let room = if waits_here { wanted.capacity.max(BURST - 1) } else { wanted.capacity };
+        let (sender, receiver) = link::path(room, wanted.overflow);
         let outlet = Outlet {
             port: through.port,
             key: through.key,
             link,
             sender,
+            taker: crossing.clone().map_or(Taker::Cell { node: to, cell: 0 }, Taker::Lane),
             capacity: wanted.capacity,
+            room,
             overflow: wanted.overflow,
-            spill: VecDeque::with_capacity(if sending.lane == receiving.lane { 0 } else { BURST }),
+            spill: VecDeque::with_capacity(if waits_here { 0 } else { BURST }),
             closing: false,
             untold: false,
             ledger,
@@ -193,6 +194,8 @@ impl Supervisor {
             stream,
             after: wanted.after.map(|(link, _)| link),
             receiver,
+            crossing,
+            taken: false,
             ended: false,
             is_loop: wanted.is_loop,
             leaving: false,

@@ -184,7 +184,7 @@ impl Av1Encode {
                     return Ok(());
                 };
                 self.keys.made(packet.key, at);
-                let mut header = picture.header;
+                let mut header = picture.into_header();
                 header.flags = flags(header.flags, packet.key);
                 let out = cx.packet(0, Codec::Av1, packet.data, header);
                 cx.push(0, out);
