@@ -362,23 +362,24 @@ impl Cell {
     }
 
     /// Looks at the inputs before a call: takes the ends that stand at the head of
-    /// links, and offers the call what waits. Gives how much that is.
+    /// links, and offers the call what waits. Gives how much that is, ends included.
     #[inline]
     fn look(&mut self, out: &mut Outbox) -> usize {
-        let mut waiting = 0;
+        let (mut waiting, mut ends) = (0, 0);
         let mut gone = false;
         for inlet in &mut self.wiring.inlets {
             inlet.offered = inlet.offer();
             if inlet.offered > 0 && matches!(inlet.peek(), Some(Item::End | Item::Cut)) {
                 inlet.take_end();
+                ends += 1;
             }
             waiting += inlet.offered;
             gone |= inlet.is_gone();
         }
         if gone {
-            return self.part_and_look(out);
+            waiting = self.part_and_look(out);
         }
-        waiting
+        waiting + ends
     }
 
     #[cold]

@@ -163,23 +163,7 @@ mod tests {
         fill(&mut sender, codec, times, keys);
         let mut wiring =
             Wiring::new(NodeId(0), Vec::new(), Arc::new(crate::ledger::trail_pool(1)), Arc::default());
-        wiring.inlets.push(Inlet {
-            port: 0,
-            link: LinkId(7),
-            stream: LinkId(7),
-            after: None,
-            receiver: Receiver::Ring(receiver),
-            crossing: None,
-            taken: false,
-            ended: false,
-            is_loop: false,
-            leaving: false,
-            cut: false,
-            offered: 0,
-            gap: false,
-            source: None,
-            shell: None,
-        });
+        wiring.inlets.push(Inlet::new(0, LinkId(7), Receiver::Ring(receiver)));
         (wiring, sender)
     }
 

@@ -312,6 +312,12 @@ pub struct FrameBody {
     buffer: Pooled<Buffer>,
 }
 
+impl FrameBody {
+    fn unpooled(header: Header, format: Format) -> Self {
+        Self { header, format, buffer: Pooled::unpooled(Buffer::new(format.bytes())) }
+    }
+}
+
 impl Deref for Frame {
     type Target = FrameBody;
 
@@ -338,8 +344,12 @@ impl Frame {
     /// A frame in a buffer of its own; allocates. \[control\]
     #[must_use]
     pub fn unpooled(header: Header, format: Format) -> Self {
-        let buffer = Pooled::unpooled(Buffer::new(format.bytes()));
-        Self(Placed::unpooled(FrameBody { header, format, buffer }))
+        Self(Placed::unpooled(FrameBody::unpooled(header, format)))
+    }
+
+    /// The same, but it and its clones stand in `bodies`. \[control\]
+    pub(crate) fn placed(bodies: &Places<FrameBody>, header: Header, format: Format) -> Self {
+        Self(Placed::new(bodies, FrameBody::unpooled(header, format)))
     }
 
     /// The header alone: what is made of the frame goes on with it. \[real-time\]
@@ -534,9 +544,15 @@ impl FramePool {
     /// Pools of `slots` buffers each, for whatever is asked for. \[control\]
     #[must_use]
     pub fn new(slots: usize) -> Self {
+        Self::in_bodies(slots, Arc::new(places(slots)))
+    }
+
+    /// The same, whose frames stand in `bodies`. \[control\]
+    #[must_use]
+    pub(crate) const fn in_bodies(slots: usize, bodies: Arc<Places<FrameBody>>) -> Self {
         let plan =
             PoolPlan { bytes: None, slots, prefill: slots, at_start: false, when_dry: WhenDry::Allocate };
-        Self::of(plan, Arc::new(places(slots)))
+        Self::of(plan, bodies)
     }
 
     const fn of(plan: PoolPlan, bodies: Arc<Places<FrameBody>>) -> Self {

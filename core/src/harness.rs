@@ -20,13 +20,13 @@ use crate::context::{Outbox, Wiring};
 use crate::control::{Control, Through};
 use crate::event::{EventKind, Key};
 use crate::fault::{Fault, NodeError};
-use crate::frame::{AudioFormat, Format, Frame, FramePool, Header, VideoFormat};
+use crate::frame::{AudioFormat, Format, Frame, FrameBody, FramePool, Header, VideoFormat};
 use crate::ledger::{NodeId, NodeLedger, Trail, TrailRecord, trail_pool};
 use crate::link::{self, Inlet, Item, LinkId, Outlet, Overflow, Receiver, Taker};
 use crate::media_type::{Codec, MediaType, Size};
 use crate::node::{Setup, Shared};
 use crate::param::{Params, Value};
-use crate::pool::Pool;
+use crate::pool::{Places, Pool, places};
 use crate::registry::NodeSpec;
 use crate::ring::{Producer, ring};
 use crate::timestamp::Timestamp;
@@ -35,7 +35,7 @@ use crate::waker::NodeWaker;
 /// The most calls [`Harness::run`] makes before it takes the node to spin.
 const MOST_CALLS: usize = 100_000;
 /// Frames that may wait in a link.
-const ROOM: usize = 1 << 12;
+const ROOM: usize = 1 << 16;
 
 /// One node, its inputs and outputs in the test's hands, in virtual time.
 pub struct Harness {
@@ -44,6 +44,7 @@ pub struct Harness {
     out: Outbox,
     clock: Clock,
     trails: Arc<Pool<TrailRecord>>,
+    bodies: Arc<Places<FrameBody>>,
     outputs: Vec<VecDeque<(Option<Key>, Frame)>>,
     ended: Vec<Key>,
     events: Vec<EventKind>,
@@ -107,7 +108,8 @@ impl Harness {
             shared,
         })?;
         let trails = Arc::new(trail_pool(256));
-        let pools = spec.outputs.iter().map(|_| FramePool::new(64)).collect();
+        let bodies = Arc::new(places(1024));
+        let pools = spec.outputs.iter().map(|_| FramePool::in_bodies(64, Arc::clone(&bodies))).collect();
         let mut wiring = Wiring::new(NodeId(0), pools, Arc::clone(&trails), Arc::default());
         let mut feeds = Vec::new();
         wiring.inlets = (0..spec.inputs.len()).map(|port| inlet(port, port, &mut feeds)).collect();
@@ -119,6 +121,7 @@ impl Harness {
             out: Outbox::default(),
             clock,
             trails,
+            bodies,
             outputs: spec.outputs.iter().map(|_| VecDeque::with_capacity(1024)).collect(),
             ended: Vec::new(),
             events: Vec::with_capacity(1024),
@@ -187,7 +190,8 @@ impl Harness {
             channels: u16::try_from(channels.len()).unwrap_or(u16::MAX),
             samples: u32::try_from(samples).unwrap_or(u32::MAX),
         };
-        let mut frame = Frame::unpooled(Header::new(self.now(), format.duration()), Format::Audio(format));
+        let mut frame =
+            Frame::placed(&self.bodies, Header::new(self.now(), format.duration()), Format::Audio(format));
         for (index, channel) in channels.iter().enumerate() {
             frame.channel_mut(index).copy_from_slice(channel);
         }
@@ -199,7 +203,7 @@ impl Harness {
     #[must_use]
     pub fn picture(&self, width: u32, height: u32, pixel: impl Fn(usize, usize, usize) -> u8) -> Frame {
         let format = Format::Video(VideoFormat::i420(Size::new(width, height)));
-        let mut frame = Frame::unpooled(Header::new(self.now(), Duration::ZERO), format);
+        let mut frame = Frame::placed(&self.bodies, Header::new(self.now(), Duration::ZERO), format);
         for (index, mut plane) in frame.planes_mut().into_iter().enumerate() {
             for y in 0..plane.height {
                 for (x, sample) in plane.row_mut(y).iter_mut().enumerate() {
@@ -214,7 +218,7 @@ impl Harness {
     #[must_use]
     pub fn packet(&self, codec: Codec, payload: &[u8]) -> Frame {
         let format = Format::Packet { codec, len: payload.len() };
-        let mut frame = Frame::unpooled(Header::new(self.now(), Duration::ZERO), format);
+        let mut frame = Frame::placed(&self.bodies, Header::new(self.now(), Duration::ZERO), format);
         frame.bytes_mut().copy_from_slice(payload);
         frame
     }
@@ -223,7 +227,7 @@ impl Harness {
     #[must_use]
     pub fn rtp(&self, codec: Codec, bytes: &[u8]) -> Frame {
         let format = Format::Rtp { codec, len: bytes.len() };
-        let mut frame = Frame::unpooled(Header::new(self.now(), Duration::ZERO), format);
+        let mut frame = Frame::placed(&self.bodies, Header::new(self.now(), Duration::ZERO), format);
         frame.bytes_mut().copy_from_slice(bytes);
         frame
     }
@@ -398,21 +402,5 @@ fn inlet(port: usize, link: usize, feeds: &mut Vec<(LinkId, Producer<Item>)>) ->
     let link = LinkId(u32::try_from(link).unwrap_or(u32::MAX));
     let (feed, taken) = ring(ROOM);
     feeds.push((link, feed));
-    Inlet {
-        port,
-        link,
-        stream: link,
-        after: None,
-        receiver: Receiver::Ring(taken),
-        crossing: None,
-        taken: false,
-        ended: false,
-        is_loop: false,
-        leaving: false,
-        cut: false,
-        offered: 0,
-        gap: false,
-        source: None,
-        shell: None,
-    }
+    Inlet::new(port, link, Receiver::Ring(taken))
 }

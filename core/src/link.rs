@@ -238,6 +238,27 @@ pub(crate) fn path(room: usize, overflow: Overflow) -> (Sender, Receiver) {
 }
 
 impl Inlet {
+    /// The end of a link that starts afresh, as far as its graph knows no better. \[control\]
+    pub(crate) fn new(port: usize, link: LinkId, receiver: Receiver) -> Self {
+        Self {
+            port,
+            link,
+            stream: link,
+            after: None,
+            receiver,
+            crossing: None,
+            taken: false,
+            ended: false,
+            is_loop: false,
+            leaving: false,
+            cut: false,
+            offered: 0,
+            gap: false,
+            source: None,
+            shell: None,
+        }
+    }
+
     /// Notes that it was cut.
     pub(crate) const fn note_cut(&mut self) {
         self.cut = true;
@@ -477,26 +498,7 @@ mod tests {
             ledger: Arc::default(),
             shell: None,
         };
-        (
-            outlet,
-            Inlet {
-                port: 0,
-                link,
-                stream: link,
-                after: None,
-                receiver,
-                crossing: Some(crossing),
-                taken: false,
-                ended: false,
-                is_loop: false,
-                leaving: false,
-                cut: false,
-                offered: 0,
-                gap: false,
-                source: None,
-                shell: None,
-            },
-        )
+        (outlet, Inlet { crossing: Some(crossing), ..Inlet::new(0, link, receiver) })
     }
 
     fn frame(sequence: u64) -> Item {

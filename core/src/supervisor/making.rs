@@ -189,21 +189,13 @@ impl Supervisor {
         };
         let source = Source { lane: self.lanes[&sending.lane].mailbox.clone(), node: from, through };
         let inlet = Inlet {
-            port,
-            link,
             stream,
             after: wanted.after.map(|(link, _)| link),
-            receiver,
             crossing,
-            taken: false,
-            ended: false,
             is_loop: wanted.is_loop,
-            leaving: false,
-            cut: false,
-            offered: 0,
-            gap: false,
             source: Some(source),
             shell: Some(Box::default()),
+            ..Inlet::new(port, link, receiver)
         };
         edits.to(sending.lane).outlets.push((from, outlet));
         edits.to(receiving.lane).inlets.push((to, inlet));
