@@ -358,9 +358,7 @@ impl Lane {
         }
         self.hand_out(cell);
         let again = cell.is_due_again(self.now);
-        // A last call may have put out more than there is room for: what spilled is
-        // seen to whether or not the node is called again.
-        if again || cell.wiring.outlets.iter().any(|outlet| !outlet.spill.is_empty()) {
+        if again {
             self.ready.set(cell.position);
         }
         self.timers.set(at, cell.wiring.wake_at.filter(|_| !again));
@@ -668,9 +666,17 @@ impl Lane {
         if cell.wiring.ended || !self.out.is_empty() {
             self.empty_out(cell);
         }
-        cell.wiring.outlets.iter_mut().for_each(|outlet| tell(&self.cells, &mut self.ready, outlet));
+        for outlet in &mut cell.wiring.outlets {
+            tell(&self.cells, &mut self.ready, outlet);
+            // A last call may have put out more than there is room for: what spilled is
+            // seen to whether or not the node is called again.
+            if !outlet.spill.is_empty() {
+                self.ready.set(cell.position);
+            }
+        }
     }
 
+    #[inline(never)]
     fn empty_out(&mut self, cell: &mut Cell) {
         let out = &mut self.out;
         out.staged.drain(..).for_each(|Staged { port, key, item }| cell.wiring.put(port, key, item));

@@ -344,7 +344,7 @@ impl Inlet {
 
 impl Outlet {
     /// Puts an item in; [`Outlet::tell`] tells the receiver.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(&mut self, item: Item) {
         self.untold = true;
         if let Sender::Ring(ring) = &mut self.sender
