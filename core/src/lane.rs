@@ -4,11 +4,10 @@
 //! A lane knows which of its nodes may have something to do: those into whose
 //! links something was put, whose instant has come, or who were called by
 //! another lane. A turn goes through these, upstream first, again and again
-//! until there are none. Frames between two nodes of the lane go straight into
-//! the receiver's queue; frames for other lanes go into their rings, with one
-//! wake a call that costs a system call only if the other lane sleeps.
-//! Everything that changes the lane comes by message and is applied between two
-//! calls.
+//! until there are none. A call's frames go into the rings of its links; a node of
+//! the same lane is then put on the list, a node of another lane is told by one
+//! wake a call, which costs a system call only if that lane sleeps. Everything
+//! that changes the lane comes by message and is applied between two calls.
 //!
 //! Reading the clock costs more than many a node's call. A node whose calls take
 //! next to nothing is timed once in a while, and its frames leave it at the
