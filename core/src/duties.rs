@@ -162,7 +162,7 @@ mod tests {
         let (mut sender, receiver) = ring(64);
         fill(&mut sender, codec, times, keys);
         let mut wiring =
-            Wiring::new(NodeId(0), Vec::new(), Arc::new(crate::ledger::trail_pool(1)), Arc::default());
+            Wiring::new(NodeId(0), Vec::new(), Arc::new(crate::ledger::trail_pool(1, 1)), Arc::default());
         wiring.inlets.push(Inlet::new(0, LinkId(7), Receiver::Ring(receiver)));
         (wiring, sender)
     }

@@ -29,8 +29,9 @@ use crate::trace::Tracer;
 use crate::transaction::Transaction;
 use crate::watch::Watch;
 
-/// Notices under way from lanes to the supervisor, at most.
-const NOTICES: usize = 16_384;
+/// Notices that may at least be under way from lanes to the supervisor; where
+/// there are more nodes than half as many, twice as many as these.
+const NOTICES: usize = 4_096;
 /// Rounds through all lanes at one instant of virtual time, at most.
 const MOST_ROUNDS: usize = 10_000;
 /// How often the caller hears of progress, and stalls are looked for.
@@ -212,7 +213,7 @@ impl Engine {
     /// whose ends no longer agree now that files are open; each with its place
     /// in the graph file.
     pub fn new(graph: Graph, options: Options) -> Result<Self, Diagnostics> {
-        let (sender, notices) = crossbeam_channel::bounded(NOTICES);
+        let (sender, notices) = crossbeam_channel::bounded(NOTICES.max(2 * graph.nodes.len()));
         let (set, sets) = crossbeam_channel::unbounded();
         let (edit, edits) = crossbeam_channel::unbounded();
         let mut lanes = if options.clock.is_virtual() {

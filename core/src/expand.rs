@@ -353,7 +353,7 @@ impl<'a> Expander<'a> {
     ) -> Option<Entry> {
         let name = self.plain_text(scope, kind, "kind")?;
         let spec = self.spec(&name, kind.whole())?;
-        self.settings.note(address, Some(spec.params.iter().map(Setting::from).collect()));
+        self.settings.note_node(address, spec);
         let mut given = Vec::new();
         let mut given_at = Vec::new();
         let mut fills = Vec::new();

@@ -5,6 +5,7 @@
 //! buffer. A writer that is not alone copies first, into another buffer of the
 //! same pool.
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use crate::ledger::{NodeLedger, Trail};
 use crate::media_type::{Codec, Medium, PixelFormat, Size};
 use crate::pool::{Placed, Places, Pool, Pooled, places};
-use crate::pool_plan::PoolPlan;
+use crate::pool_plan::{self, PoolPlan};
 use crate::timestamp::{Timestamp, duration_nanos};
 
 /// Bytes that every plane, channel and row begins on a multiple of.
@@ -451,6 +452,16 @@ impl Frame {
         &mut bytemuck::cast_slice_mut(self.storage_mut())[start..end]
     }
 
+    /// Makes channel `to` the same as channel `from`; copies the buffer first if
+    /// it is shared. \[real-time\]
+    ///
+    /// # Panics
+    /// If the frame is not sound or has no such channels.
+    pub fn copy_channel(&mut self, from: usize, to: usize) {
+        let ((start, end), (to, _)) = (self.channel_range(from), self.channel_range(to));
+        bytemuck::cast_slice_mut::<_, f32>(self.storage_mut()).copy_within(start..end, to);
+    }
+
     fn channel_range(&self, index: usize) -> (usize, usize) {
         let Format::Audio(audio) = self.format else { panic!("the frame is not sound") };
         assert!(index < usize::from(audio.channels), "the frame has no channel {index}");
@@ -527,7 +538,7 @@ impl WhenDry {
 pub struct FramePool {
     plan: PoolPlan,
     bodies: Arc<Places<FrameBody>>,
-    pool: Option<Pool<Buffer>>,
+    pool: Option<Arc<Pool<Buffer>>>,
     bytes: usize,
     /// What is written when the pool is dry and its frames are to be dropped. It
     /// comes back as soon as the node puts it out.
@@ -550,8 +561,14 @@ impl FramePool {
     /// The same, whose frames stand in `bodies`. \[control\]
     #[must_use]
     pub(crate) const fn in_bodies(slots: usize, bodies: Arc<Places<FrameBody>>) -> Self {
-        let plan =
-            PoolPlan { bytes: None, slots, prefill: slots, at_start: false, when_dry: WhenDry::Allocate };
+        let plan = PoolPlan {
+            bytes: None,
+            slots,
+            prefill: slots,
+            at_start: false,
+            shared: None,
+            when_dry: WhenDry::Allocate,
+        };
         Self::of(plan, bodies)
     }
 
@@ -560,19 +577,29 @@ impl FramePool {
     }
 
     /// The pools of an output, as the schedule planned them, whose frames stand in
-    /// `bodies`; frames that find no buffer are counted in `ledger`. \[control\]
+    /// `bodies`, with a pool that it has in common with others, if there is one;
+    /// frames that find no buffer are counted in `ledger`. \[control\]
     #[must_use]
-    pub(crate) fn planned(plan: PoolPlan, bodies: &Arc<Places<FrameBody>>, ledger: &Arc<NodeLedger>) -> Self {
+    pub(crate) fn planned(
+        plan: PoolPlan,
+        bodies: &Arc<Places<FrameBody>>,
+        shared: Option<Arc<Pool<Buffer>>>,
+        ledger: &Arc<NodeLedger>,
+    ) -> Self {
         let mut pool = Self { ledger: Some(Arc::clone(ledger)), ..Self::of(plan, Arc::clone(bodies)) };
         if let Some(bytes) = plan.bytes.filter(|_| plan.at_start) {
-            pool.prepare(bytes);
+            if shared.is_some() {
+                (pool.pool, pool.bytes) = (shared, bytes);
+            } else {
+                pool.prepare(bytes);
+            }
         }
         pool
     }
 
     /// Makes the pool, with the buffers that are made ahead.
     fn prepare(&mut self, bytes: usize) -> &Pool<Buffer> {
-        self.dry_before += self.pool.as_ref().map_or(0, Pool::dry);
+        self.dry_before += self.pool.as_deref().map_or(0, Pool::dry);
         self.bytes = bytes;
         let pool = Pool::new(self.plan.slots, move || Buffer::new(bytes));
         // Enough that the steady state that follows allocates nothing, and, where
@@ -584,7 +611,7 @@ impl FramePool {
             spare.fill(SPARE);
             self.spare = Some(spare);
         }
-        self.pool.insert(pool)
+        self.pool.insert(Arc::new(pool))
     }
 
     /// A frame of `format` with room for at least `capacity` bytes. Allocates
@@ -595,7 +622,7 @@ impl FramePool {
         if self.pool.is_none() || self.bytes < bytes {
             self.prepare(bytes.max(self.plan.bytes.unwrap_or_default()));
         }
-        let free = self.pool.as_ref().and_then(Pool::try_get);
+        let free = self.pool.as_deref().and_then(Pool::try_get);
         let buffer = free.unwrap_or_else(|| self.dry_buffer(bytes));
         Frame(Placed::new(&self.bodies, FrameBody { header, format, buffer }))
     }
@@ -610,17 +637,31 @@ impl FramePool {
         }
     }
 
-    /// Whether no buffer is out. \[any\]
+    /// Whether no buffer is out that others would free. \[any\]
     #[must_use]
     pub fn is_home(&self) -> bool {
-        self.pool.as_ref().is_none_or(Pool::is_home)
+        self.pool.as_ref().is_none_or(|pool| Arc::strong_count(pool) > 1 || pool.is_home())
     }
 
-    /// How often a buffer was asked for and none was free. \[any\]
+    /// How often a buffer was asked for and none was free, by whoever has the pool
+    /// in common. \[any\]
     #[must_use]
     pub fn dry(&self) -> u64 {
-        self.dry_before + self.pool.as_ref().map_or(0, Pool::dry)
+        self.dry_before + self.pool.as_deref().map_or(0, Pool::dry)
     }
+}
+
+/// The pools that outputs have in common, by number. \[control\]
+pub(crate) fn shared_pools<'a>(
+    plans: impl Iterator<Item = &'a PoolPlan>,
+) -> BTreeMap<usize, Arc<Pool<Buffer>>> {
+    let made = pool_plan::shared(plans).into_iter().map(|(number, plan)| {
+        let bytes = plan.bytes.unwrap_or_default();
+        let pool = Pool::new(plan.slots, move || Buffer::new(bytes));
+        pool.fill(plan.prefill);
+        (number, Arc::new(pool))
+    });
+    made.collect()
 }
 
 impl std::fmt::Debug for Frame {
@@ -669,12 +710,24 @@ mod tests {
     }
 
     #[test]
+    fn a_copied_channel_is_the_other_whoever_shares_the_frame() {
+        let format = Format::Audio(AudioFormat { rate: 48_000, channels: 3, samples: 441 });
+        let mut frame = Frame::unpooled(Header::default(), format);
+        frame.channel_mut(1).iter_mut().zip(0u16..).for_each(|(sample, n)| *sample = f32::from(n));
+        let before = frame.clone();
+        frame.copy_channel(1, 2);
+        assert_eq!((frame.channel(1), frame.channel(0)), (frame.channel(2), &[0.0; 441][..]));
+        assert_eq!(before.channel(2), [0.0; 441]);
+    }
+
+    #[test]
     fn a_dry_pool_does_what_its_plan_says_and_counts_it() {
         let format = Format::Packet { codec: Codec::Opus, len: 100 };
         for when_dry in [WhenDry::Allocate, WhenDry::Drop] {
             let ledger = Arc::default();
-            let plan = PoolPlan { bytes: Some(128), slots: 2, prefill: 2, at_start: true, when_dry };
-            let mut pool = FramePool::planned(plan, &Arc::new(places(4)), &ledger);
+            let plan =
+                PoolPlan { bytes: Some(128), slots: 2, prefill: 2, at_start: true, shared: None, when_dry };
+            let mut pool = FramePool::planned(plan, &Arc::new(places(4)), None, &ledger);
             let mut frames: Vec<_> = (0..4).map(|_| pool.frame(Header::default(), format, 0)).collect();
             let spare: Vec<_> = frames.iter().map(Frame::is_spare).collect();
             let dropped = when_dry == WhenDry::Drop;
@@ -684,6 +737,32 @@ mod tests {
             assert!(!pool.frame(Header::default(), format, 0).is_spare(), "what came back is used again");
             assert_eq!(ledger.pool_dry.get(), 2);
         }
+    }
+
+    #[test]
+    fn outputs_that_share_a_pool_have_together_what_each_may_have() {
+        let format = Format::Packet { codec: Codec::Opus, len: 100 };
+        let plan = PoolPlan {
+            bytes: Some(128),
+            slots: 3,
+            prefill: 2,
+            at_start: true,
+            shared: Some(7),
+            when_dry: WhenDry::Allocate,
+        };
+        let (pools, bodies) = (shared_pools([plan, plan].iter()), Arc::new(places(8)));
+        let (a, b) = (Arc::default(), Arc::default());
+        let mut first = FramePool::planned(plan, &bodies, pools.get(&7).cloned(), &a);
+        let mut second = FramePool::planned(plan, &bodies, pools.get(&7).cloned(), &b);
+        let frames: Vec<_> = (0..5).map(|_| first.frame(Header::default(), format, 0)).collect();
+        let more: Vec<_> = (0..2).map(|_| second.frame(Header::default(), format, 0)).collect();
+        assert_eq!((a.pool_dry.get(), b.pool_dry.get()), (0, 1));
+        drop((pools, frames));
+        assert!(first.is_home(), "what is out, the other will free");
+        drop(first);
+        assert!(!second.is_home());
+        drop(more);
+        assert!(second.is_home());
     }
 
     #[test]

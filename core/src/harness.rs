@@ -107,7 +107,7 @@ impl Harness {
             virtual_time: clock.is_virtual(),
             shared,
         })?;
-        let trails = Arc::new(trail_pool(256));
+        let trails = Arc::new(trail_pool(256, 256));
         let bodies = Arc::new(places(1024));
         let pools = spec.outputs.iter().map(|_| FramePool::in_bodies(64, Arc::clone(&bodies))).collect();
         let mut wiring = Wiring::new(NodeId(0), pools, Arc::clone(&trails), Arc::default());

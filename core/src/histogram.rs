@@ -10,10 +10,11 @@
 //! taken from a shared store when the first such duration is counted. Where the
 //! store has none left, that power of two is one bucket.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytemuck::zeroed_slice_box;
 use serde::{Deserialize, Serialize};
 
 use crate::timestamp::duration_nanos;
@@ -22,10 +23,14 @@ const SUB_BITS: u32 = 5;
 const SUB: usize = 1 << SUB_BITS;
 const TOP: u32 = 37;
 const OCTAVES: usize = (TOP - SUB_BITS + 1) as usize;
-/// Blocks made at a time.
-const CHUNK: usize = 64;
+/// Blocks made at a time: 128 KB of zeros, which the system lends page by page as
+/// they are written to.
+const CHUNK: usize = 1_024;
 /// Chunks at most.
-const CHUNKS: usize = 1_024;
+const CHUNKS: usize = 64;
+/// Marks what a power of two counts itself, having found no block; it is not the
+/// number of one.
+const COARSE: u32 = 1 << 31;
 
 /// The blocks that the histograms of one engine share.
 ///
@@ -36,6 +41,8 @@ const CHUNKS: usize = 1_024;
 /// never taken. Lanes take; the control side makes chunks and gives back.
 pub(crate) struct Blocks {
     chunks: Box<[OnceLock<Box<[AtomicU32]>>]>,
+    /// How many its histograms were promised together.
+    promised: AtomicUsize,
     fresh: AtomicU32,
     free: AtomicU64,
 }
@@ -44,6 +51,7 @@ impl Default for Blocks {
     fn default() -> Self {
         Self {
             chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
+            promised: AtomicUsize::new(0),
             fresh: AtomicU32::new(0),
             free: AtomicU64::new(0),
         }
@@ -51,19 +59,30 @@ impl Default for Blocks {
 }
 
 impl Blocks {
-    /// Makes sure of `blocks` that were never taken, as far as the store can
-    /// hold them. \[control\]
-    pub(crate) fn reserve(&self, blocks: usize) {
-        let wanted = self.fresh.load(Ordering::Relaxed) as usize + blocks;
-        for chunk in &self.chunks[..wanted.div_ceil(CHUNK).min(CHUNKS)] {
-            chunk.get_or_init(|| (0..CHUNK * SUB).map(|_| AtomicU32::new(0)).collect());
+    /// A store of `blocks` and no more. \[control\]
+    pub(crate) fn of(blocks: usize) -> Arc<Self> {
+        let store = Self { chunks: [OnceLock::new()].into(), ..Self::default() };
+        store.chunks[0].get_or_init(|| zeroed_slice_box(blocks.min(CHUNK) * SUB));
+        Arc::new(store)
+    }
+
+    /// Has `blocks` more, as far as the store can hold them. \[control\]
+    pub(crate) fn promise(&self, blocks: usize) {
+        let promised = self.promised.fetch_add(blocks, Ordering::Relaxed) + blocks;
+        for chunk in &self.chunks[..promised.div_ceil(CHUNK).min(self.chunks.len())] {
+            chunk.get_or_init(|| zeroed_slice_box(CHUNK * SUB));
         }
+    }
+
+    /// Takes a promise back. \[control\]
+    pub(crate) fn release(&self, blocks: usize) {
+        self.promised.fetch_sub(blocks, Ordering::Relaxed);
     }
 
     fn block(&self, number: u32) -> Option<&[AtomicU32]> {
         let number = number as usize;
         let chunk = self.chunks.get(number / CHUNK)?.get()?;
-        Some(&chunk[number % CHUNK * SUB..][..SUB])
+        chunk.get(number % CHUNK * SUB..)?.get(..SUB)
     }
 
     /// A block of zeros, if there is one. \[real-time\]
@@ -112,10 +131,9 @@ pub struct Histogram {
     count: AtomicU64,
     sum: AtomicU64,
     max: AtomicU64,
-    /// By power of two: its block's number plus one, or 0.
-    taken: [AtomicU32; OCTAVES],
-    /// By power of two: what found no block.
-    rest: [AtomicU32; OCTAVES],
+    /// By power of two: 0, its block's number plus one, or, where there was none,
+    /// how many it counted and `COARSE`.
+    octaves: [AtomicU32; OCTAVES],
     blocks: Arc<Blocks>,
 }
 
@@ -139,18 +157,34 @@ pub struct Summary {
 impl Default for Histogram {
     /// One with a store of its own. \[control\]
     fn default() -> Self {
-        let blocks = Blocks::default();
-        blocks.reserve(OCTAVES);
-        Self::sharing(&Arc::new(blocks))
+        Self::sharing(&Blocks::of(OCTAVES))
     }
 }
 
 impl Drop for Histogram {
     fn drop(&mut self) {
-        for taken in &self.taken {
-            if let Some(number) = taken.load(Ordering::Relaxed).checked_sub(1) {
+        for octave in &self.octaves {
+            if let Found::Block(number) = Found::of(octave) {
                 self.blocks.give(number);
             }
+        }
+    }
+}
+
+/// Where what falls into a power of two is counted.
+enum Found {
+    Nothing,
+    Block(u32),
+    /// There was no block; so many were counted.
+    Coarse(u32),
+}
+
+impl Found {
+    fn of(octave: &AtomicU32) -> Self {
+        match octave.load(Ordering::Relaxed) {
+            0 => Self::Nothing,
+            known if known & COARSE != 0 => Self::Coarse(known & !COARSE),
+            known => Self::Block(known - 1),
         }
     }
 }
@@ -162,10 +196,14 @@ impl Histogram {
             count: AtomicU64::new(0),
             sum: AtomicU64::new(0),
             max: AtomicU64::new(0),
-            taken: [const { AtomicU32::new(0) }; OCTAVES],
-            rest: [const { AtomicU32::new(0) }; OCTAVES],
+            octaves: [const { AtomicU32::new(0) }; OCTAVES],
             blocks: Arc::clone(blocks),
         }
+    }
+
+    /// The store that its blocks are from. \[control\]
+    pub(crate) const fn blocks(&self) -> &Arc<Blocks> {
+        &self.blocks
     }
 
     /// Counts one duration. Only one thread may record at a time; a second
@@ -187,16 +225,14 @@ impl Histogram {
     /// Where a duration is counted.
     fn bucket(&self, nanos: u64) -> &AtomicU32 {
         let (octave, sub) = place(nanos);
-        let taken = &self.taken[octave];
-        let mut number = taken.load(Ordering::Relaxed);
-        if number == 0 {
-            number = self.blocks.take().map_or(0, |block| block + 1);
-            taken.store(number, Ordering::Relaxed);
+        let octave = &self.octaves[octave];
+        let mut known = octave.load(Ordering::Relaxed);
+        if known == 0 {
+            known = self.blocks.take().map_or(COARSE, |block| block + 1);
+            octave.store(known, Ordering::Relaxed);
         }
-        number
-            .checked_sub(1)
-            .and_then(|block| self.blocks.block(block))
-            .map_or(&self.rest[octave], |block| &block[sub])
+        // Nothing has the number that `COARSE` would be.
+        self.blocks.block(known - 1).map_or(octave, |block| &block[sub])
     }
 
     /// Every bucket that counted something: its middle in nanoseconds, and how
@@ -204,14 +240,20 @@ impl Histogram {
     fn counts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         (0..OCTAVES)
             .flat_map(|octave| {
-                let number = self.taken[octave].load(Ordering::Relaxed);
-                let block = number.checked_sub(1).and_then(|block| self.blocks.block(block)).unwrap_or(&[]);
-                let fine = block.iter().enumerate().map(move |(sub, bucket)| (middle(octave, sub), bucket));
+                let (number, coarse) = match Found::of(&self.octaves[octave]) {
+                    Found::Nothing => (None, 0),
+                    Found::Block(number) => (Some(number), 0),
+                    Found::Coarse(count) => (None, count),
+                };
+                let block = number.and_then(|number| self.blocks.block(number)).unwrap_or(&[]);
+                let fine = block.iter().enumerate();
+                let fine =
+                    fine.map(move |(sub, bucket)| (middle(octave, sub), bucket.load(Ordering::Relaxed)));
                 // What found no block lies somewhere in its power of two.
-                let rest = [(middle(octave, SUB / 2), &self.rest[octave])];
-                fine.chain(rest).map(|(nanos, bucket)| (nanos, u64::from(bucket.load(Ordering::Relaxed))))
+                fine.chain([(middle(octave, SUB / 2), coarse)])
             })
             .filter(|(_, count)| *count > 0)
+            .map(|(nanos, count)| (nanos, u64::from(count)))
     }
 
     /// Adds all that `other` counted. \[control\]
@@ -383,10 +425,9 @@ mod tests {
 
     #[test]
     fn without_blocks_a_power_of_two_is_one_bucket_and_nothing_is_lost() {
-        let blocks = Arc::new(Blocks::default());
-        blocks.reserve(1);
+        let blocks = Blocks::of(1);
         let (a, b) = (Histogram::sharing(&blocks), Histogram::sharing(&blocks));
-        assert!((0..CHUNK).all(|_| blocks.take().is_some()));
+        assert!(blocks.take().is_some() && blocks.take().is_none());
         a.record(Duration::from_millis(3));
         assert!((2.0..4.3).contains(&a.summary().p50), "{:?}", a.summary());
         assert_eq!((a.summary().count, b.summary().count), (1, 0));
@@ -394,16 +435,28 @@ mod tests {
 
     #[test]
     fn blocks_of_what_is_gone_serve_again() {
-        let blocks = Arc::new(Blocks::default());
-        blocks.reserve(CHUNK);
+        let blocks = Blocks::of(64);
         for round in 0..100u64 {
             let histogram = Histogram::sharing(&blocks);
             for bit in 0..34 {
                 histogram.record(Duration::from_nanos((1 << bit) + round));
             }
             assert_eq!(histogram.counts().map(|(_, count)| count).sum::<u64>(), 34);
-            assert!(histogram.rest.iter().all(|rest| rest.load(Ordering::Relaxed) == 0), "round {round}");
+            let coarse = |octave| matches!(Found::of(octave), Found::Coarse(_));
+            assert!(!histogram.octaves.iter().any(coarse), "round {round}");
         }
+    }
+
+    #[test]
+    fn every_promise_is_kept_and_what_is_taken_back_is_promised_again() {
+        let blocks = Blocks::default();
+        (0..CHUNK / 4 + 1).for_each(|_| blocks.promise(8));
+        assert!((0..2 * CHUNK).all(|_| blocks.take().is_some()));
+        for _ in 0..1_000 {
+            blocks.release(8);
+            blocks.promise(8);
+        }
+        assert_eq!(blocks.chunks.iter().filter(|chunk| chunk.get().is_some()).count(), 3);
     }
 
     #[test]

@@ -78,11 +78,12 @@ impl TrailRecord {
     };
 }
 
-/// A pool of trails for the frames under way in one engine. \[control\]
+/// A pool of trails for at most `limit` frames under way in one engine, `ahead`
+/// of which are made now. \[control\]
 #[must_use]
-pub fn trail_pool(limit: usize) -> Pool<TrailRecord> {
+pub fn trail_pool(limit: usize, ahead: usize) -> Pool<TrailRecord> {
     let pool = Pool::new(limit, || TrailRecord::EMPTY);
-    pool.fill(limit);
+    pool.fill(ahead);
     pool
 }
 
@@ -287,18 +288,23 @@ pub struct NodeLedger {
 
 impl Default for NodeLedger {
     fn default() -> Self {
-        let blocks = Arc::<Blocks>::default();
-        blocks.reserve(BLOCKS_PER_NODE);
-        Self::sharing(&blocks)
+        Self::sharing(&Arc::default())
+    }
+}
+
+impl Drop for NodeLedger {
+    fn drop(&mut self) {
+        self.wait.blocks().release(BLOCKS_PER_NODE);
     }
 }
 
 /// Blocks of histograms that a node may be expected to need.
-pub(crate) const BLOCKS_PER_NODE: usize = 8;
+const BLOCKS_PER_NODE: usize = 8;
 
 impl NodeLedger {
     /// One whose histograms take their blocks from `blocks`. \[control\]
     pub(crate) fn sharing(blocks: &Arc<Blocks>) -> Self {
+        blocks.promise(BLOCKS_PER_NODE);
         Self {
             taken: Counter::default(),
             frames: Counter::default(),
@@ -368,8 +374,10 @@ impl NodeLedger {
     }
 }
 
-/// The nodes that a rendered path can tell apart.
-const PATH_NODES: usize = 64;
+/// The nodes that a rendered path can tell apart: so many for a start, as many
+/// more when they are needed, and so on, so many times.
+const PATH_NODES: usize = 12;
+const MORE_NODES: usize = 5;
 /// Stands for all those beyond.
 const OTHER_NODES: NodeId = NodeId(u32::MAX - 1);
 
@@ -380,7 +388,14 @@ pub struct PathLedger {
     medium: AtomicU32,
     /// Made ahead for sinks, for others when the first frame is rendered: most
     /// render none.
-    shares: OnceLock<Box<[PathShare]>>,
+    shares: OnceLock<Box<PathShares>>,
+}
+
+/// The shares of the first few nodes of a path, and those of the others.
+#[derive(Default)]
+struct PathShares {
+    first: [PathShare; PATH_NODES],
+    more: OnceLock<Box<Self>>,
 }
 
 /// The sums of one node's shares over all frames rendered at one sink.
@@ -404,9 +419,7 @@ impl Default for PathShare {
 
 impl Default for PathLedger {
     fn default() -> Self {
-        let blocks = Arc::<Blocks>::default();
-        blocks.reserve(BLOCKS_PER_NODE);
-        Self::sharing(&blocks)
+        Self::sharing(&Blocks::of(BLOCKS_PER_NODE))
     }
 }
 
@@ -426,13 +439,16 @@ impl PathLedger {
     /// One that allocates nothing when it counts. \[control\]
     pub(crate) fn prepared() -> Self {
         let ledger = Self::default();
-        ledger.prepare();
+        let mut shares = &ledger.shares;
+        for _ in 0..=MORE_NODES {
+            shares = &shares.get_or_init(Box::default).more;
+        }
         ledger
     }
 
     /// Makes the shares, so that counting the first frame allocates nothing. \[control\]
     pub(crate) fn prepare(&self) {
-        self.shares();
+        self.shares.get_or_init(Box::default);
     }
 
     /// Counts a frame by the later part of its trail, `steps`, from where the
@@ -449,19 +465,24 @@ impl PathLedger {
         self.end_to_end.record(whole);
     }
 
-    fn shares(&self) -> &[PathShare] {
-        self.shares.get_or_init(|| (0..PATH_NODES).map(|_| PathShare::default()).collect())
-    }
-
     fn share(&self, step: &Step) {
-        let shares = self.shares();
+        let mut shares = self.shares.get_or_init(Box::default);
+        let mut left = MORE_NODES;
         // Linear, because a path has a dozen nodes; the last place is for all
         // that find none of their own.
-        let place = shares[..PATH_NODES - 1].iter().find(|share| {
-            let node = share.node.load(Ordering::Relaxed);
-            node == step.node.0 || node == u32::MAX
-        });
-        let (share, node) = place.map_or((&shares[PATH_NODES - 1], OTHER_NODES), |share| (share, step.node));
+        let (share, node) = loop {
+            let own = &shares.first[..if left > 0 { PATH_NODES } else { PATH_NODES - 1 }];
+            let place = own.iter().find(|share| {
+                let node = share.node.load(Ordering::Relaxed);
+                node == step.node.0 || node == u32::MAX
+            });
+            match place {
+                Some(share) => break (share, step.node),
+                None if left == 0 => break (&shares.first[PATH_NODES - 1], OTHER_NODES),
+                None => shares = shares.more.get_or_init(Box::default),
+            }
+            left -= 1;
+        };
         share.node.store(node.0, Ordering::Relaxed);
         share.wait.add(duration_nanos(step.wait));
         share.buffer.add(duration_nanos(step.buffer));
@@ -481,10 +502,8 @@ impl PathLedger {
     /// The summed shares of each node along the way, in path order. \[any\]
     #[must_use]
     pub fn sums(&self) -> Vec<Step> {
-        self.shares
-            .get()
-            .into_iter()
-            .flatten()
+        std::iter::successors(self.shares.get(), |shares| shares.more.get())
+            .flat_map(|shares| &shares.first)
             .filter(|share| share.node.load(Ordering::Relaxed) != u32::MAX)
             .map(|share| Step {
                 node: NodeId(share.node.load(Ordering::Relaxed)),
@@ -544,7 +563,7 @@ mod tests {
 
     #[test]
     fn shares_telescope_to_the_whole() {
-        let pool = trail_pool(4);
+        let pool = trail_pool(4, 4);
         let mut header = Header::new(at(100), Duration::ZERO);
         let mut trail = Trail::begin(&pool, at(100), 0);
         trail.leave(NodeId(0), at(110), at(111), false);
@@ -564,7 +583,7 @@ mod tests {
 
     #[test]
     fn a_trail_longer_than_its_steps_loses_no_time() {
-        let pool = trail_pool(1);
+        let pool = trail_pool(1, 1);
         let mut trail = Trail::begin(&pool, at(0), 0);
         for n in 0..100 {
             trail.take(at(u64::from(n)));
@@ -575,8 +594,22 @@ mod tests {
     }
 
     #[test]
+    fn a_path_tells_as_many_nodes_apart_as_it_can_and_loses_no_time() {
+        let path = PathLedger::default();
+        for _ in 0..2 {
+            let step = |n| Step { node: NodeId(n), work: Duration::from_millis(1), ..Step::default() };
+            path.record_part((0..100).map(step));
+        }
+        let sums = path.sums();
+        let nodes: Vec<_> = sums.iter().map(|step| step.node.0).collect();
+        let apart = u32::try_from(PATH_NODES * (MORE_NODES + 1) - 1).unwrap();
+        assert_eq!(nodes, (0..apart).chain([OTHER_NODES.0]).collect::<Vec<_>>());
+        assert_eq!(sums.iter().map(|step| step.work).sum::<Duration>(), Duration::from_millis(200));
+    }
+
+    #[test]
     fn a_copied_trail_goes_its_own_way() {
-        let pool = trail_pool(4);
+        let pool = trail_pool(4, 4);
         let mut a = Trail::begin(&pool, at(0), 0);
         let b = a.clone();
         a.leave(NodeId(1), at(1), at(1), false);

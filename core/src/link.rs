@@ -227,12 +227,13 @@ pub struct LinkId(pub u32);
 
 /// Where frames are put and where they are taken. \[control\]
 pub(crate) fn path(room: usize, overflow: Overflow) -> (Sender, Receiver) {
-    // One more than asked for, so that `End` always has a place.
+    // Where nothing spills, one more than asked for, so that `End` has a place.
+    let slots = if overflow == Overflow::Wait { room } else { room + 1 };
     if overflow == Overflow::DropOldest {
-        let queue = Arc::new(ArrayQueue::new(room + 1));
+        let queue = Arc::new(ArrayQueue::new(slots));
         (Sender::Open(Arc::clone(&queue)), Receiver::Open { queue, head: None })
     } else {
-        let (producer, consumer) = ring(room + 1);
+        let (producer, consumer) = ring(slots);
         (Sender::Ring(producer), Receiver::Ring(consumer))
     }
 }

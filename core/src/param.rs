@@ -316,7 +316,8 @@ impl From<Size> for Value {
 /// test finds.
 #[derive(Clone, Debug, Default)]
 pub struct Params {
-    values: Vec<(&'static str, Value)>,
+    /// Shared by copies, until one of them is set.
+    values: Arc<[(&'static str, Value)]>,
 }
 
 impl Params {
@@ -339,7 +340,7 @@ impl Params {
             };
             values.extend(value.map(|value| (spec.name, value)));
         }
-        Ok(Self { values })
+        Ok(Self { values: values.into() })
     }
 
     /// The value of `name`, if it is set. \[any\]
@@ -350,9 +351,9 @@ impl Params {
 
     /// Gives `name` another value; whoever calls has checked that it fits.
     pub(crate) fn set(&mut self, name: &'static str, value: Value) {
-        match self.values.iter_mut().find(|(known, _)| *known == name) {
+        match Arc::make_mut(&mut self.values).iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
-            None => self.values.push((name, value)),
+            None => self.values = self.values.iter().cloned().chain([(name, value)]).collect(),
         }
     }
 

@@ -8,6 +8,8 @@
 //! way, and a few more for every node on the way: those that it works on, keeps
 //! to compare, or (jitter buffers, simulated networks) holds back.
 
+use std::collections::BTreeMap;
+
 use crate::frame::{self, AudioFormat, VideoFormat, WhenDry};
 use crate::graph::Graph;
 use crate::media_type::{MediaType, Medium};
@@ -18,6 +20,8 @@ use crate::schedule::default_capacity;
 const MEMBERS: usize = 8;
 /// The most buffers of one output, whatever its links may hold.
 const MOST: usize = 4_096;
+/// The most buffers that outputs make ahead which share a pool.
+const MOST_AHEAD: usize = 128;
 
 /// Where the length of frames of sound is not known: one part in so many of a
 /// second, 20 ms, since few packets hold more.
@@ -36,17 +40,15 @@ pub struct PoolPlan {
     /// frame that asks for a buffer: its size is not known sooner, or the node
     /// may hand on the frames that come to it and never ask.
     pub at_start: bool,
+    /// The number of the pool that it shares with others: outputs of nodes on one
+    /// lane whose buffers are made at the start and are of one size. A lane makes
+    /// one frame after the other, so that they rarely need many at once.
+    pub shared: Option<usize>,
     /// What becomes of a frame when none is free and no more may be made.
     pub when_dry: WhenDry,
 }
 
 impl PoolPlan {
-    /// Bytes that are made ahead, as far as known. \[any\]
-    #[must_use]
-    pub fn made_ahead(&self) -> usize {
-        self.bytes.unwrap_or_default() * self.prefill
-    }
-
     /// Bytes that the pool may come to, as far as known. \[any\]
     #[must_use]
     pub fn at_most(&self) -> usize {
@@ -54,9 +56,43 @@ impl PoolPlan {
     }
 }
 
-/// The pools of every node's outputs: those of the graph's own nodes, then
-/// those of each template's.
-pub(crate) fn plan(graph: &Graph) -> (Vec<Vec<PoolPlan>>, Vec<Vec<Vec<PoolPlan>>>) {
+/// Bytes that these outputs make ahead, as far as known. \[any\]
+#[must_use]
+pub fn made_ahead<'a>(plans: impl Iterator<Item = &'a PoolPlan> + Clone) -> usize {
+    let shared = shared(plans.clone()).into_values();
+    let alone = plans.filter(|plan| plan.shared.is_none()).copied();
+    alone.chain(shared).map(|plan| plan.bytes.unwrap_or_default() * plan.prefill).sum()
+}
+
+/// The pools that outputs share, by number: each has as many buffers as they may
+/// have together.
+pub(crate) fn shared<'a>(plans: impl Iterator<Item = &'a PoolPlan>) -> BTreeMap<usize, PoolPlan> {
+    let mut shared: BTreeMap<usize, PoolPlan> = BTreeMap::new();
+    for plan in plans {
+        let Some(number) = plan.shared else { continue };
+        let all = shared.entry(number).or_insert(PoolPlan { slots: 0, prefill: 0, ..*plan });
+        all.slots += plan.slots;
+        all.prefill = MOST_AHEAD.min(all.prefill + plan.prefill);
+    }
+    shared
+}
+
+/// Has outputs share pools whose nodes are on one lane.
+fn share(pools: &mut [Vec<PoolPlan>], lane_of: &[usize]) {
+    let mut alike: BTreeMap<_, Vec<&mut PoolPlan>> = BTreeMap::new();
+    for (pools, lane) in pools.iter_mut().zip(lane_of) {
+        for plan in pools.iter_mut().filter(|plan| plan.at_start && plan.when_dry == WhenDry::Allocate) {
+            alike.entry((lane, plan.bytes)).or_default().push(plan);
+        }
+    }
+    for (number, plans) in alike.into_values().filter(|plans| plans.len() > 1).enumerate() {
+        plans.into_iter().for_each(|plan| plan.shared = Some(number));
+    }
+}
+
+/// The pools of every node's outputs: those of the graph's own nodes, which are
+/// on the lanes `lane_of`, then those of each template's.
+pub(crate) fn plan(graph: &Graph, lane_of: &[usize]) -> (Vec<Vec<PoolPlan>>, Vec<Vec<Vec<PoolPlan>>>) {
     let net = graph.net();
     let reach = Reach::of(graph, &net);
     let pools = |index: usize| -> Vec<PoolPlan> {
@@ -74,12 +110,14 @@ pub(crate) fn plan(graph: &Graph) -> (Vec<Vec<PoolPlan>>, Vec<Vec<Vec<PoolPlan>>
                 slots,
                 prefill: if all { slots } else { slots.min(first(media)) },
                 at_start: bytes.is_some() && !hands_on,
+                shared: None,
                 when_dry: graph.when_dry,
             }
         };
         node.outputs.iter().enumerate().map(pool).collect()
     };
-    let own = (0..graph.nodes.len()).map(pools).collect();
+    let mut own: Vec<_> = (0..graph.nodes.len()).map(pools).collect();
+    share(&mut own, lane_of);
     let mut begin = graph.nodes.len();
     let templates = graph.templates.iter().map(|template| {
         let end = begin + template.nodes.len();
@@ -200,7 +238,8 @@ mod tests {
 
     fn pools(text: &str) -> (Graph, Vec<Vec<PoolPlan>>) {
         let graph = good(&[("call.toml", text)], &[]);
-        let pools = plan(&graph).0;
+        let lane_of = vec![0; graph.nodes.len()];
+        let pools = plan(&graph, &lane_of).0;
         (graph, pools)
     }
 
@@ -261,12 +300,12 @@ file = { kind = "file.wav_sink", path = "out.wav" }
         let (graph, pools) = pools(&CHAIN.replace("sidetone = 1", "sidetone = 1\nwhen_dry = \"drop\""));
         assert_eq!(graph.when_dry, WhenDry::Drop);
         for pool in pools.iter().flatten() {
-            assert_eq!((pool.prefill, pool.when_dry), (pool.slots, WhenDry::Drop));
+            assert_eq!((pool.prefill, pool.shared, pool.when_dry), (pool.slots, None, WhenDry::Drop));
         }
     }
 
     #[test]
-    fn a_thousand_streams_of_sound_take_under_20_mb() {
+    fn a_thousand_streams_of_sound_share_what_is_made_ahead() {
         let stream = |n: usize| {
             format!(
                 "tone{n} = {{ kind = \"test.tone\", frame_ms = 20 }}\na{n} = {{ kind = \"audio.gain\" }}\n\
@@ -276,15 +315,14 @@ file = { kind = "file.wav_sink", path = "out.wav" }
         let links: Vec<_> = (0..1_000).map(|n| format!("\"tone{n} -> a{n} -> b{n} -> file{n}\"")).collect();
         let nodes: String = (0..1_000).map(stream).collect();
         let (_, pools) = pools(&format!("sidetone = 1\nlinks = [{}]\n[nodes]\n{nodes}", links.join(", ")));
-        let ahead: usize =
-            pools.iter().flatten().filter(|pool| pool.at_start).map(PoolPlan::made_ahead).sum();
-        assert_eq!(ahead, 1_000 * 4 * 3_840);
+        let at_start = pools.iter().flatten().filter(|pool| pool.at_start);
+        assert_eq!(made_ahead(at_start), MOST_AHEAD * 3_840);
     }
 
     #[test]
     fn what_templates_take_counts_for_every_member() {
         let graph = call(&[]);
-        let (own, templates) = plan(&graph);
+        let (own, templates) = plan(&graph, &vec![0; graph.nodes.len()]);
         let room = graph.node("alice_room").unwrap();
         assert!(own[room].iter().all(|pool| pool.slots == MOST), "{:?}", own[room]);
         assert_eq!(templates.len(), graph.templates.len());

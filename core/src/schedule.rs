@@ -144,7 +144,7 @@ impl Schedule {
     /// Sizes the pools anew, as where opening a file told what a graph could
     /// not. \[control\]
     pub(crate) fn size_pools(&mut self, graph: &Graph) {
-        let (own, templates) = pool_plan::plan(graph);
+        let (own, templates) = pool_plan::plan(graph, &self.lane_of);
         self.pools = own;
         for (plan, pools) in self.templates.iter_mut().zip(templates) {
             plan.pools = pools;

@@ -1,6 +1,10 @@
 //! `Settings`: every parameter that `--set` reaches in a graph, by address.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::param::{ParamKind, ParamSpec, Value};
+use crate::registry::NodeSpec;
 use crate::suggest;
 use crate::takes::Takes;
 
@@ -33,7 +37,9 @@ pub struct NoSetting {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     /// `None` where a mistake hides what there is.
-    addresses: Vec<(String, Option<Vec<Setting>>)>,
+    addresses: Vec<(String, Option<Arc<[Setting]>>)>,
+    /// What nodes of a kind have, which they share.
+    kinds: BTreeMap<&'static str, Arc<[Setting]>>,
 }
 
 impl Setting {
@@ -88,7 +94,14 @@ impl Setting {
 impl Settings {
     /// Remembers what is at `address`; `None` where a mistake hides it.
     pub(crate) fn note(&mut self, address: &str, there: Option<Vec<Setting>>) {
-        self.addresses.push((address.to_owned(), there));
+        self.addresses.push((address.to_owned(), there.map(Arc::from)));
+    }
+
+    /// Remembers that a node of kind `spec` is at `address`.
+    pub(crate) fn note_node(&mut self, address: &str, spec: &NodeSpec) {
+        let there = || spec.params.iter().map(Setting::from).collect();
+        let there = Arc::clone(self.kinds.entry(spec.kind).or_insert_with(there));
+        self.addresses.push((address.to_owned(), Some(there)));
     }
 
     /// Forgets what is at `address`.

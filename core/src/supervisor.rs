@@ -23,7 +23,7 @@ use crate::control::{Control, Through};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::engine::{Options, Set, Update};
 use crate::event::{Event, EventKind, Figure, Key};
-use crate::frame::{FrameBody, FramePool};
+use crate::frame::{self, Buffer, FrameBody, FramePool};
 use crate::graph::{Graph, GraphLane, GraphNode};
 use crate::histogram::Blocks;
 use crate::lane::{CELLS, Edit, Lane, LaneLedger, Mailbox, Message, Notice};
@@ -47,6 +47,10 @@ use retired::{LinkAccount, Retired};
 const TRAILS: usize = 4_096;
 /// Frames that a node may be expected to hold.
 const HELD: usize = 64;
+/// Trails made ahead: for what jitter buffers hold, and for a frame under way at
+/// every few nodes.
+const TRAILS_AHEAD: usize = 256;
+const NODES_A_TRAIL: usize = 4;
 /// A node that fails is made anew at most this often.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -160,12 +164,14 @@ pub(crate) struct Supervisor {
     shared: Shared,
     trails: Arc<Pool<TrailRecord>>,
     bodies: Arc<Places<FrameBody>>,
+    /// The pools that outputs of the graph's own nodes share, until these are made.
+    shared_pools: BTreeMap<usize, Arc<Pool<Buffer>>>,
     blocks: Arc<Blocks>,
     notices: Sender<Notice>,
     trace: Option<Tracer>,
     lanes: BTreeMap<usize, LaneEntry>,
-    nodes: BTreeMap<NodeId, NodeEntry>,
-    links: BTreeMap<LinkId, LinkEntry>,
+    nodes: BTreeMap<NodeId, Box<NodeEntry>>,
+    links: BTreeMap<LinkId, Box<LinkEntry>>,
     /// Which node each of the graph's own is.
     ids: Vec<NodeId>,
     /// Which lane each of the schedule's is.
@@ -268,8 +274,9 @@ impl Supervisor {
             seed: options.seed,
             clock,
             shared,
-            trails: Arc::new(trail_pool(trails)),
+            trails: Arc::new(trail_pool(trails, TRAILS_AHEAD + graph.nodes.len() / NODES_A_TRAIL)),
             bodies: Arc::new(places(trails)),
+            shared_pools: BTreeMap::new(),
             blocks: Arc::default(),
             notices,
             trace: options.trace.clone(),
@@ -302,6 +309,7 @@ impl Supervisor {
         };
         // Opening files told more of what outputs carry.
         supervisor.schedule.size_pools(&supervisor.graph);
+        supervisor.shared_pools = frame::shared_pools(supervisor.schedule.pools.iter().flatten());
         let mut edits = Edits::default();
         for (index, made) in made.into_iter().enumerate() {
             let Some((node, waker)) = made else { continue };
@@ -315,6 +323,7 @@ impl Supervisor {
             supervisor.ids.push(cell.id);
             edits.to(lane).add.push(cell);
         }
+        supervisor.shared_pools.clear();
         for (link, plan) in supervisor.graph.links.clone().iter().zip(supervisor.schedule.links.clone()) {
             let wanted = Wanted {
                 from: (supervisor.ids[link.from.0], Through { port: link.from.1, key: None }),

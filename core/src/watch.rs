@@ -247,7 +247,7 @@ fn utilisation(busy: u64, elapsed: Duration) -> f64 {
 impl Reading {
     fn of(books: &Books) -> Self {
         let blocks = Arc::<Blocks>::default();
-        blocks.reserve(books.live.len() * BLOCKS);
+        blocks.promise(books.live.len() * BLOCKS);
         Self {
             at: books.clock.now(),
             lanes: books.lanes.iter().map(|lane| (lane.id, LaneReading::of(lane))).collect(),

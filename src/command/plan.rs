@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sidetone::pool_plan::PoolPlan;
+use sidetone::pool_plan::{PoolPlan, made_ahead};
 use sidetone::schedule::{LanePlan, TemplateLane, cores};
 use sidetone::{Clock, End, Graph, GraphNode, LaneSettings, MediaType, Priority, Schedule};
 
@@ -225,11 +225,10 @@ fn pools(graph: &Graph, schedule: &Schedule) -> Vec<PoolRow> {
 /// Bytes that pools make ahead, before the start and with their first frames,
 /// and those that they may come to, as far as sizes are known.
 fn memory(pools: &[PoolRow]) -> [usize; 3] {
-    let sum = |rows: &dyn Fn(&PoolPlan) -> bool| -> usize {
-        pools.iter().filter(|row| rows(&row.plan)).map(|row| row.plan.made_ahead()).sum()
-    };
+    let sum =
+        |rows: fn(&PoolPlan) -> bool| made_ahead(pools.iter().map(|row| &row.plan).filter(|plan| rows(plan)));
     let most = pools.iter().map(|row| row.plan.at_most()).sum();
-    [sum(&|plan| plan.at_start), sum(&|plan| !plan.at_start), most]
+    [sum(|plan| plan.at_start), sum(|plan| !plan.at_start), most]
 }
 
 fn megabytes(bytes: usize) -> String {
@@ -244,8 +243,12 @@ fn pools_as_text(graph: &Graph, schedule: &Schedule) -> String {
         .iter()
         .map(|PoolRow { output, plan }| {
             let bytes = plan.bytes.map_or("as the first frame".into(), |bytes| bytes.to_string());
-            let when = if plan.at_start { "at the start" } else { "if asked for" };
-            vec![short(output), bytes, plan.slots.to_string(), plan.prefill.to_string(), when.into()]
+            let when = match plan.shared {
+                Some(number) => format!("at the start, shared ({number})"),
+                None if plan.at_start => "at the start".into(),
+                None => "if asked for".into(),
+            };
+            vec![short(output), bytes, plan.slots.to_string(), plan.prefill.to_string(), when]
         })
         .collect();
     let head = [
@@ -383,7 +386,7 @@ fn as_json(graph: &Graph, schedule: &Schedule) -> String {
         .into_iter()
         .map(|PoolRow { output, plan }| {
             json!({ "output": output, "bytes": plan.bytes, "slots": plan.slots, "prefill": plan.prefill,
-                    "at_start": plan.at_start, "when_dry": plan.when_dry.word() })
+                    "at_start": plan.at_start, "shared": plan.shared, "when_dry": plan.when_dry.word() })
         })
         .collect();
     let links: Vec<_> = rows(graph, schedule)

@@ -66,7 +66,7 @@ impl Supervisor {
         let mut rendered = [0; 2];
         for account in &accounts {
             if let Some(medium) = account.ledger.rendered.medium() {
-                rendered[medium as usize] += account.ledger.rendered.end_to_end.summary().count;
+                rendered[medium as usize] += account.ledger.rendered.end_to_end.count();
             }
         }
         let links = self.links.values().map(|link| &link.account).chain(&self.retired.links);

@@ -139,10 +139,8 @@ impl Supervisor {
         }
 
         let kept: BTreeSet<_> = plan.nodes.iter().filter_map(|wish| wish.kept).collect();
-        let goes = |(id, entry): (&NodeId, &super::NodeEntry)| {
-            (entry.leaving.is_none() && !kept.contains(id)).then_some(*id)
-        };
-        let gone: Vec<_> = self.nodes.iter().filter_map(goes).collect();
+        let goes = |id: &NodeId| self.nodes[id].leaving.is_none() && !kept.contains(id);
+        let gone: Vec<_> = self.nodes.keys().copied().filter(goes).collect();
         let faded = gone.iter().filter_map(|id| self.fade(*id)).collect::<Vec<_>>();
         let replaced: BTreeSet<_> =
             plan.nodes.iter().filter(|wish| wish.replaces).map(|wish| Arc::clone(&wish.node.name)).collect();

@@ -1,6 +1,6 @@
 //! How nodes and links are made, and handed to the lanes that run them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::fault::NodeError;
 use crate::frame::FramePool;
 use crate::graph::GraphNode;
 use crate::lane::{Edit, Message, Room};
-use crate::ledger::{BLOCKS_PER_NODE, NodeId, NodeLedger};
+use crate::ledger::{NodeId, NodeLedger};
 use crate::link::{self, Crossing, Inlet, LinkId, Outlet, Overflow, Source, Taker, Waking};
 use crate::media_type::MediaType;
 use crate::node::{Node, Setup, Shared};
@@ -46,12 +46,19 @@ impl Supervisor {
             edit.room = Some(Room::new(lane.room));
         }
         let receivers = edit.inlets.iter().map(|(node, _)| *node);
-        let linked: BTreeSet<_> = receivers.chain(edit.outlets.iter().map(|(node, _)| *node)).collect();
-        edit.ends.extend(linked.into_iter().map(|node| {
-            let inlets = self.links.values().filter(|link| link.to.0 == node).count();
-            let outlets = self.links.values().filter(|link| link.from.0 == node).count();
-            // A few more: one whose other end is gone already may still be there.
-            (node, Vec::with_capacity(inlets + 4), Vec::with_capacity(outlets + 4))
+        let linked = receivers.chain(edit.outlets.iter().map(|(node, _)| *node));
+        // A few more for those that were there: a link whose other end is gone
+        // already may still be.
+        let mut ends: BTreeMap<_, _> = linked.map(|node| (node, [4, 4])).collect();
+        for cell in &edit.add {
+            ends.entry(cell.id).and_modify(|ends| *ends = [0, 0]);
+        }
+        for link in self.links.values() {
+            ends.entry(link.to.0).and_modify(|[inlets, _]| *inlets += 1);
+            ends.entry(link.from.0).and_modify(|[_, outlets]| *outlets += 1);
+        }
+        edit.ends.extend(ends.into_iter().map(|(node, [inlets, outlets])| {
+            (node, Vec::with_capacity(inlets), Vec::with_capacity(outlets))
         }));
     }
 
@@ -104,8 +111,9 @@ impl Supervisor {
         rank: u64,
     ) -> Box<Cell> {
         let NodeAccount { id, ledger, .. } = account;
-        self.blocks.reserve(BLOCKS_PER_NODE);
-        let pools = pools.iter().map(|plan| FramePool::planned(*plan, &self.bodies, &ledger)).collect();
+        let shared = |plan: &PoolPlan| self.shared_pools.get(&plan.shared?).cloned();
+        let pools =
+            pools.iter().map(|plan| FramePool::planned(*plan, &self.bodies, shared(plan), &ledger)).collect();
         if let Some(tracer) = &self.trace {
             tracer.node(id, &node.name, node.spec.kind);
         }
@@ -126,7 +134,7 @@ impl Supervisor {
             dutiful: false,
             level: None,
         };
-        self.nodes.insert(id, entry);
+        self.nodes.insert(id, Box::new(entry));
         Box::new(cell)
     }
 
@@ -159,8 +167,8 @@ impl Supervisor {
             ledger: Arc::clone(&ledger),
         };
         let (is_loop, leaving) = (wanted.is_loop, false);
-        self.links
-            .insert(link, LinkEntry { from: wanted.from, to: wanted.to, is_loop, stream, leaving, account });
+        let entry = LinkEntry { from: wanted.from, to: wanted.to, is_loop, stream, leaving, account };
+        self.links.insert(link, Box::new(entry));
         let crossing = (sending.lane != receiving.lane).then(|| {
             let waking = |lane: usize, node: NodeId| Waking {
                 lane: Arc::clone(self.lanes[&lane].mailbox.waker()),

@@ -119,7 +119,7 @@ impl Supervisor {
         self.stray.extend(wiring.pools);
         let Some(entry) = self.nodes.remove(&id) else { return };
         let lane = self.lanes.get(&entry.lane).map_or("".into(), |lane| Arc::clone(&lane.name));
-        let NodeEntry { node, ledger, .. } = entry;
+        let NodeEntry { node, ledger, .. } = *entry;
         let account = NodeAccount { id, name: node.name, spec: node.spec, lane, ledger };
         if let Some(forgotten) = self.retired.node(account) {
             self.figures.retain(|(node, _), _| *node != forgotten);

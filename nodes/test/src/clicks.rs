@@ -169,7 +169,6 @@ struct Clicks {
     pace: Pace,
     pulse: Vec<f32>,
     period: u64,
-    samples: Vec<f32>,
 }
 
 impl Clicks {
@@ -181,7 +180,6 @@ impl Clicks {
             pace: Pace::new(Beat::Sound { samples: format.samples, rate: format.rate }, params),
             pulse: pulse(format.rate).into_iter().map(|sample| sample * level).collect(),
             period: (params.float("every_ms") * f64::from(format.rate) / 1000.0).round() as u64,
-            samples: vec![0.0; format.samples as usize],
         }
     }
 }
@@ -190,13 +188,13 @@ impl Node for Clicks {
     fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some((index, header)) = self.pace.due(cx) else { return Ok(()) };
         let mut since = index * u64::from(self.format.samples) % self.period;
-        for sample in &mut self.samples {
+        let mut frame = cx.audio(0, self.format, header);
+        for sample in frame.channel_mut(0) {
             *sample = self.pulse.get(since as usize).copied().unwrap_or(0.0);
             since = if since + 1 == self.period { 0 } else { since + 1 };
         }
-        let mut frame = cx.audio(0, self.format, header);
-        for channel in 0..usize::from(self.format.channels) {
-            frame.channel_mut(channel).copy_from_slice(&self.samples);
+        for channel in 1..usize::from(self.format.channels) {
+            frame.copy_channel(0, channel);
         }
         cx.push(0, frame);
         Ok(())

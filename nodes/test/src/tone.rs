@@ -66,7 +66,6 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
 struct Tone {
     format: AudioFormat,
     pace: Pace,
-    samples: Vec<f32>,
     phase: u64,
     /// How far the phase moves a sample, in its own units.
     step: Ramp,
@@ -82,7 +81,6 @@ impl Tone {
         Ok(Self {
             format,
             pace: Pace::new(Beat::Sound { samples: format.samples, rate: format.rate }, params),
-            samples: vec![0.0; format.samples as usize],
             phase: 0,
             step: Ramp::at(step(frequency, format.rate)),
             amplitude: Ramp::at(amplitude(params.float("level_db"))),
@@ -96,8 +94,8 @@ impl Tone {
 const TURNED: usize = 16;
 
 impl Tone {
-    fn fill_sample_by_sample(&mut self) {
-        for sample in &mut self.samples {
+    fn fill_sample_by_sample(&mut self, samples: &mut [f32]) {
+        for sample in samples {
             let swell = if self.swell_step == 0 { 1.0 } else { (1.0 - cosine(self.swell_phase)) / 2.0 };
             *sample = (sine(self.phase) * self.amplitude.next() * swell) as f32;
             self.phase = self.phase.wrapping_add(self.step.next() as u64);
@@ -107,13 +105,13 @@ impl Tone {
 
     /// The same where nothing changes from sample to sample: of each few samples
     /// the first is exact, and the others are it turned on by whole steps.
-    fn fill_evenly(&mut self) {
+    fn fill_evenly(&mut self, samples: &mut [f32]) {
         let (step, amplitude) = (self.step.value as u64, self.amplitude.value);
         let turns: [_; TURNED] = std::array::from_fn(|n| {
             let by = step.wrapping_mul(n as u64);
             (sine(by) * amplitude, cosine(by) * amplitude)
         });
-        for samples in self.samples.chunks_mut(TURNED) {
+        for samples in samples.chunks_mut(TURNED) {
             let (sine, cosine) = (sine(self.phase), cosine(self.phase));
             for (sample, (turn_sine, turn_cosine)) in samples.iter_mut().zip(turns) {
                 *sample = (sine * turn_cosine + cosine * turn_sine) as f32;
@@ -126,14 +124,14 @@ impl Tone {
 impl Node for Tone {
     fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some((_, header)) = self.pace.due(cx) else { return Ok(()) };
-        if self.swell_step == 0 && self.step.is_still() && self.amplitude.is_still() {
-            self.fill_evenly();
-        } else {
-            self.fill_sample_by_sample();
-        }
         let mut frame = cx.audio(0, self.format, header);
-        for channel in 0..usize::from(self.format.channels) {
-            frame.channel_mut(channel).copy_from_slice(&self.samples);
+        if self.swell_step == 0 && self.step.is_still() && self.amplitude.is_still() {
+            self.fill_evenly(frame.channel_mut(0));
+        } else {
+            self.fill_sample_by_sample(frame.channel_mut(0));
+        }
+        for channel in 1..usize::from(self.format.channels) {
+            frame.copy_channel(0, channel);
         }
         cx.push(0, frame);
         Ok(())
