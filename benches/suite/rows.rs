@@ -9,6 +9,7 @@ mod paced;
 mod start;
 mod watched;
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,8 +40,10 @@ pub(crate) const ROWS: &[Row] =
     &[chain::INLINE, hop::ROW, chain::FANOUT, paced::ROW, copies::ROW, call::ROW, watched::ROW, start::ROW];
 
 /// Runs a graph to its end, or as long as `observe` lets it.
-fn run(text: &str, observe: impl FnMut(&Handle, Update<'_>)) -> Result<Report, String> {
-    let read = |_: &Path| Ok(text.to_owned().into_bytes());
+fn run(text: String, observe: impl FnMut(&Handle, Update<'_>)) -> Result<Report, String> {
+    // Handed over, so that nothing that a user would not hold is held while it runs.
+    let text = Cell::new(text);
+    let read = |_: &Path| Ok(text.take().into_bytes());
     let options = LoadOptions { read: &read, ..LoadOptions::default() };
     run_file(Path::new("bench.toml"), &registry(), &options, observe)
 }

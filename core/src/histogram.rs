@@ -23,11 +23,11 @@ const SUB_BITS: u32 = 5;
 const SUB: usize = 1 << SUB_BITS;
 const TOP: u32 = 37;
 const OCTAVES: usize = (TOP - SUB_BITS + 1) as usize;
-/// Blocks made at a time: 128 KB of zeros, which the system lends page by page as
+/// Blocks made at a time: 32 KB of zeros, which the system lends page by page as
 /// they are written to.
-const CHUNK: usize = 1_024;
+const CHUNK: usize = 256;
 /// Chunks at most.
-const CHUNKS: usize = 64;
+const CHUNKS: usize = 256;
 /// Marks what a power of two counts itself, having found no block; it is not the
 /// number of one.
 const COARSE: u32 = 1 << 31;

@@ -298,8 +298,12 @@ impl Drop for NodeLedger {
     }
 }
 
-/// Blocks of histograms that a node may be expected to need.
-const BLOCKS_PER_NODE: usize = 8;
+/// Blocks of histograms that the nodes of an engine share, and that each brings. A
+/// node uses ten or so; where there are hundreds, some find none left.
+pub(crate) const BLOCKS_TO_SHARE: usize = 1_024;
+const BLOCKS_PER_NODE: usize = 2;
+/// Blocks that the ledger of one path may be expected to need.
+const BLOCKS_PER_PATH: usize = 8;
 
 impl NodeLedger {
     /// One whose histograms take their blocks from `blocks`. \[control\]
@@ -383,12 +387,17 @@ const OTHER_NODES: NodeId = NodeId(u32::MAX - 1);
 
 /// What came to one sink, and how its time was shared along the way.
 pub struct PathLedger {
-    /// Capture to render.
-    pub end_to_end: Histogram,
     medium: AtomicU32,
     /// Made ahead for sinks, for others when the first frame is rendered: most
     /// render none.
-    shares: OnceLock<Box<PathShares>>,
+    rendered: OnceLock<Box<Rendered>>,
+    blocks: Arc<Blocks>,
+}
+
+/// Capture to render, and the shares of the nodes along the way.
+struct Rendered {
+    end_to_end: Histogram,
+    shares: PathShares,
 }
 
 /// The shares of the first few nodes of a path, and those of the others.
@@ -396,6 +405,33 @@ pub struct PathLedger {
 struct PathShares {
     first: [PathShare; PATH_NODES],
     more: OnceLock<Box<Self>>,
+}
+
+impl PathShares {
+    /// Adds one node's share of a frame's time. \[real-time\]
+    fn add(&self, step: &Step) {
+        let mut shares = self;
+        let mut left = MORE_NODES;
+        // Linear, because a path has a dozen nodes; the last place is for all
+        // that find none of their own.
+        let (share, node) = loop {
+            let own = &shares.first[..if left > 0 { PATH_NODES } else { PATH_NODES - 1 }];
+            let place = own.iter().find(|share| {
+                let node = share.node.load(Ordering::Relaxed);
+                node == step.node.0 || node == u32::MAX
+            });
+            match place {
+                Some(share) => break (share, step.node),
+                None if left == 0 => break (&shares.first[PATH_NODES - 1], OTHER_NODES),
+                None => shares = shares.more.get_or_init(Box::default),
+            }
+            left -= 1;
+        };
+        share.node.store(node.0, Ordering::Relaxed);
+        share.wait.add(duration_nanos(step.wait));
+        share.buffer.add(duration_nanos(step.buffer));
+        share.work.add(duration_nanos(step.work));
+    }
 }
 
 /// The sums of one node's shares over all frames rendered at one sink.
@@ -419,74 +455,65 @@ impl Default for PathShare {
 
 impl Default for PathLedger {
     fn default() -> Self {
-        Self::sharing(&Blocks::of(BLOCKS_PER_NODE))
+        Self::sharing(&Blocks::of(BLOCKS_PER_PATH))
     }
 }
 
 impl PathLedger {
     fn sharing(blocks: &Arc<Blocks>) -> Self {
-        Self { end_to_end: Histogram::sharing(blocks), medium: AtomicU32::new(0), shares: OnceLock::new() }
+        Self { medium: AtomicU32::new(0), rendered: OnceLock::new(), blocks: Arc::clone(blocks) }
     }
 
     /// Counts a frame rendered at `at`. \[real-time\]
     pub(crate) fn record(&self, header: &Header, medium: Medium, at: Timestamp) {
         let Some(trail) = &header.trail else { return };
-        self.end_to_end.record(at.since(header.captured));
+        let rendered = self.rendered();
+        rendered.end_to_end.record(at.since(header.captured));
         self.medium.store(medium as u32 + 1, Ordering::Relaxed);
-        trail.steps().for_each(|step| self.share(&step));
+        trail.steps().for_each(|step| rendered.shares.add(&step));
     }
 
     /// One that allocates nothing when it counts. \[control\]
     pub(crate) fn prepared() -> Self {
         let ledger = Self::default();
-        let mut shares = &ledger.shares;
-        for _ in 0..=MORE_NODES {
-            shares = &shares.get_or_init(Box::default).more;
+        let mut shares = &ledger.rendered().shares;
+        for _ in 0..MORE_NODES {
+            shares = shares.more.get_or_init(Box::default);
         }
         ledger
     }
 
-    /// Makes the shares, so that counting the first frame allocates nothing. \[control\]
+    /// Makes all of it, so that counting the first frame allocates nothing. \[control\]
     pub(crate) fn prepare(&self) {
-        self.shares.get_or_init(Box::default);
+        self.rendered();
     }
 
     /// Counts a frame by the later part of its trail, `steps`, from where the
     /// first of them took it. \[real-time\]
     pub(crate) fn record_part(&self, steps: impl Iterator<Item = Step>) {
+        let rendered = self.rendered();
         let mut whole = Duration::ZERO;
         for (index, mut step) in steps.enumerate() {
             if index == 0 {
                 step.wait = Duration::ZERO;
             }
             whole += step.wait + step.buffer + step.work;
-            self.share(&step);
+            rendered.shares.add(&step);
         }
-        self.end_to_end.record(whole);
+        rendered.end_to_end.record(whole);
     }
 
-    fn share(&self, step: &Step) {
-        let mut shares = self.shares.get_or_init(Box::default);
-        let mut left = MORE_NODES;
-        // Linear, because a path has a dozen nodes; the last place is for all
-        // that find none of their own.
-        let (share, node) = loop {
-            let own = &shares.first[..if left > 0 { PATH_NODES } else { PATH_NODES - 1 }];
-            let place = own.iter().find(|share| {
-                let node = share.node.load(Ordering::Relaxed);
-                node == step.node.0 || node == u32::MAX
-            });
-            match place {
-                Some(share) => break (share, step.node),
-                None if left == 0 => break (&shares.first[PATH_NODES - 1], OTHER_NODES),
-                None => shares = shares.more.get_or_init(Box::default),
-            }
-            left -= 1;
-        };
-        share.node.store(node.0, Ordering::Relaxed);
-        share.wait.add(duration_nanos(step.wait));
-        share.buffer.add(duration_nanos(step.buffer));
-        share.work.add(duration_nanos(step.work));
+    fn rendered(&self) -> &Rendered {
+        self.rendered.get_or_init(|| {
+            let end_to_end = Histogram::sharing(&self.blocks);
+            Box::new(Rendered { end_to_end, shares: PathShares::default() })
+        })
+    }
+
+    /// Capture to render; `None` before the first. \[any\]
+    #[must_use]
+    pub fn end_to_end(&self) -> Option<&Histogram> {
+        self.rendered.get().map(|rendered| &rendered.end_to_end)
     }
 
     /// Whether sound or pictures came here; `None` before the first. \[any\]
@@ -499,10 +526,16 @@ impl PathLedger {
         }
     }
 
+    /// What came here, and how late; `None` before the first. \[any\]
+    pub(crate) fn of_medium(&self) -> Option<(Medium, &Histogram)> {
+        Some((self.medium()?, self.end_to_end()?))
+    }
+
     /// The summed shares of each node along the way, in path order. \[any\]
     #[must_use]
     pub fn sums(&self) -> Vec<Step> {
-        std::iter::successors(self.shares.get(), |shares| shares.more.get())
+        let first = self.rendered.get().map(|rendered| &rendered.shares);
+        std::iter::successors(first, |shares| shares.more.get().map(|more| &**more))
             .flat_map(|shares| &shares.first)
             .filter(|share| share.node.load(Ordering::Relaxed) != u32::MAX)
             .map(|share| Step {

@@ -20,7 +20,9 @@ use crate::schedule::default_capacity;
 const MEMBERS: usize = 8;
 /// The most buffers of one output, whatever its links may hold.
 const MOST: usize = 4_096;
-/// The most buffers that outputs make ahead which share a pool.
+/// The most buffers of outputs that share a pool, and the most that these make
+/// ahead.
+const MOST_SHARED: usize = 4 * MOST;
 const MOST_AHEAD: usize = 128;
 
 /// Where the length of frames of sound is not known: one part in so many of a
@@ -65,13 +67,13 @@ pub fn made_ahead<'a>(plans: impl Iterator<Item = &'a PoolPlan> + Clone) -> usiz
 }
 
 /// The pools that outputs share, by number: each has as many buffers as they may
-/// have together.
+/// have together, up to a limit.
 pub(crate) fn shared<'a>(plans: impl Iterator<Item = &'a PoolPlan>) -> BTreeMap<usize, PoolPlan> {
     let mut shared: BTreeMap<usize, PoolPlan> = BTreeMap::new();
     for plan in plans {
         let Some(number) = plan.shared else { continue };
         let all = shared.entry(number).or_insert(PoolPlan { slots: 0, prefill: 0, ..*plan });
-        all.slots += plan.slots;
+        all.slots = MOST_SHARED.min(all.slots + plan.slots);
         all.prefill = MOST_AHEAD.min(all.prefill + plan.prefill);
     }
     shared

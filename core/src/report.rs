@@ -212,12 +212,10 @@ impl std::fmt::Display for FaultReport {
 
 impl EndToEnd {
     /// Over these sinks: what each renders, and how late. \[control\]
-    pub(crate) fn of<'a>(sinks: impl Iterator<Item = (Option<Medium>, &'a Histogram)>) -> Self {
+    pub(crate) fn of<'a>(sinks: impl Iterator<Item = (Medium, &'a Histogram)>) -> Self {
         let all = [Histogram::default(), Histogram::default()];
         for (medium, end_to_end) in sinks {
-            if let Some(medium) = medium {
-                all[medium as usize].merge(end_to_end);
-            }
+            all[medium as usize].merge(end_to_end);
         }
         let some = |histogram: &Histogram| Some(histogram.summary()).filter(|summary| summary.count > 0);
         Self { audio: some(&all[Medium::Audio as usize]), video: some(&all[Medium::Video as usize]) }
@@ -255,8 +253,8 @@ impl Stage {
 impl Path {
     /// The way to a sink that rendered something; `name` names nodes. \[control\]
     pub(crate) fn of(sink: &str, ledger: &NodeLedger, name: impl Fn(&Step) -> String) -> Option<Self> {
-        let medium = ledger.rendered.medium()?;
-        let end_to_end_ms = ledger.rendered.end_to_end.summary();
+        let (medium, end_to_end) = ledger.rendered.of_medium()?;
+        let end_to_end_ms = end_to_end.summary();
         #[allow(clippy::cast_precision_loss)]
         let frames = end_to_end_ms.count.max(1) as f64;
         let mean = |sum: std::time::Duration| crate::histogram::millis(sum) / frames;

@@ -27,7 +27,7 @@ use crate::frame::{self, Buffer, FrameBody, FramePool};
 use crate::graph::{Graph, GraphLane, GraphNode};
 use crate::histogram::Blocks;
 use crate::lane::{CELLS, Edit, Lane, LaneLedger, Mailbox, Message, Notice};
-use crate::ledger::{NodeId, NodeLedger, TrailRecord, trail_pool};
+use crate::ledger::{BLOCKS_TO_SHARE, NodeId, NodeLedger, TrailRecord, trail_pool};
 use crate::link::{LinkId, Overflow, Shell};
 use crate::node::{Node, Shared};
 use crate::param::Value;
@@ -47,10 +47,8 @@ use retired::{LinkAccount, Retired};
 const TRAILS: usize = 4_096;
 /// Frames that a node may be expected to hold.
 const HELD: usize = 64;
-/// Trails made ahead: for what jitter buffers hold, and for a frame under way at
-/// every few nodes.
-const TRAILS_AHEAD: usize = 256;
-const NODES_A_TRAIL: usize = 4;
+/// Trails made ahead: more than a call or a thousand streams have under way.
+const TRAILS_AHEAD: usize = 1_024;
 /// A node that fails is made anew at most this often.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -270,14 +268,16 @@ impl Supervisor {
         // What waits in a link is followed, and so is what nodes hold.
         let waiting: usize = schedule.links.iter().map(|link| link.capacity).sum();
         let trails = (waiting + HELD * graph.nodes.len()).min(TRAILS);
+        let blocks = Blocks::default();
+        blocks.promise(BLOCKS_TO_SHARE);
         let mut supervisor = Self {
             seed: options.seed,
             clock,
             shared,
-            trails: Arc::new(trail_pool(trails, TRAILS_AHEAD + graph.nodes.len() / NODES_A_TRAIL)),
+            trails: Arc::new(trail_pool(trails, TRAILS_AHEAD)),
             bodies: Arc::new(places(trails)),
             shared_pools: BTreeMap::new(),
-            blocks: Arc::default(),
+            blocks: Arc::new(blocks),
             notices,
             trace: options.trace.clone(),
             next: Next { lane: lanes.len(), ..Next::default() },

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::event::Figure;
 use crate::histogram::{Blocks, Histogram, Summary};
 use crate::lane::{LaneLedger, Notice};
-use crate::ledger::NodeId;
+use crate::ledger::{NodeId, PathLedger};
 use crate::report::{
     Breach, EndToEnd, FaultReport, FigureReport, LaneReport, LinkReport, Path, Report, Stage,
 };
@@ -190,7 +190,7 @@ impl Books {
             seconds: until.since(self.started).as_secs_f64(),
             virtual_time: self.clock.is_virtual(),
             seed: self.seed,
-            end_to_end_ms: EndToEnd::of(rendered.map(|path| (path.medium(), &path.end_to_end))),
+            end_to_end_ms: EndToEnd::of(rendered.filter_map(PathLedger::of_medium)),
             paths: self
                 .nodes
                 .iter()
@@ -280,7 +280,7 @@ impl Reading {
                 now.since(then.unwrap_or(&Histogram::sharing(&Arc::default())))
             };
             let path = since(&now.rendered, then.map(|then| &then.rendered));
-            rendered.push((node.ledger.rendered.medium(), path));
+            rendered.extend(node.ledger.rendered.medium().map(|medium| (medium, path)));
             let followed = less(now.followed, then.map(|then| then.followed));
             let share = |index: usize| {
                 since(&now.shares[index], then.map(|then| &then.shares[index])).summary_of(followed)
@@ -321,7 +321,7 @@ impl NodeReading {
             followed: ledger.followed.get(),
             busy: ledger.busy.get(),
             shares: ledger.shares().map(copy),
-            rendered: copy(&ledger.rendered.end_to_end),
+            rendered: ledger.rendered.end_to_end().map_or_else(|| Histogram::sharing(blocks), copy),
         }
     }
 }

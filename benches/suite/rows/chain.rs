@@ -79,7 +79,7 @@ fn per_frame(
             "sink{sink} = {{ kind = \"bench.sink\", lane = \"one\", frames = {frames}, warm = {warm} }}\n"
         );
     }
-    run(&text, |_, _| {})?;
+    run(text, |_, _| {})?;
     let found = take_found();
     let (Some(first), Some(last)) = (found.source.0, found.sink.1) else {
         return Err("not all frames came".to_owned());

@@ -35,7 +35,7 @@ fn measure(case: &str, quick: bool) -> Result<Readings, String> {
         }
         nodes += &format!("sink{pipe} = {{ kind = \"bench.samples_sink\" }}\n");
     }
-    run(&format!("# Bench.\nsidetone = 1\nlinks = {links:?}\n[nodes]\n{nodes}"), |_, _| {})?;
+    run(format!("# Bench.\nsidetone = 1\nlinks = {links:?}\n[nodes]\n{nodes}"), |_, _| {})?;
     let found = take_found();
     let (Some(begun), Some(ended)) = (found.source.0, found.sink.1) else {
         return Err("no sample came".to_owned());

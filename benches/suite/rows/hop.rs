@@ -41,7 +41,7 @@ fn graph(sink_lane: &str, source: &str, sink: &str) -> String {
 fn busy(sink_lane: &str, sink_cpu: i32, frames: u64) -> Result<Readings, String> {
     let warm = frames / 10;
     let both = format!("frames = {frames}, warm = {warm}, cpu =");
-    run(&graph(sink_lane, &format!("{both} 0"), &format!("{both} {sink_cpu}")), |_, _| {})?;
+    run(graph(sink_lane, &format!("{both} 0"), &format!("{both} {sink_cpu}")), |_, _| {})?;
     let found = take_found();
     let (Some(sent), Some(all_sent), Some(came), Some(all_came)) =
         (found.source.0, found.source.1, found.sink.0, found.sink.1)
@@ -62,7 +62,7 @@ fn wake(source_cpu: i32, sink_cpu: i32, wakes: u64) -> Result<Readings, String> 
     let (warm, frames) = (20, wakes + 20);
     let source = format!("frames = {frames}, every_us = 5000, cpu = {source_cpu}");
     let sink = format!("frames = {frames}, warm = {warm}, times = true, cpu = {sink_cpu}");
-    run(&graph("two", &source, &sink), |_, _| {})?;
+    run(graph("two", &source, &sink), |_, _| {})?;
     let mut delays = take_found().delays;
     if delays.len() as u64 != wakes {
         return Err(format!("{} frames came of {wakes}", delays.len()));

@@ -25,7 +25,7 @@ fn measure(case: &str, quick: bool) -> Result<Readings, String> {
     };
     let streams: u32 = streams.parse().map_err(|_| format!("\"{case}\" is no number of streams"))?;
     let mut window = Window::new(1.0, if quick { 1.0 } else { 4.0 });
-    run(&graph(streams, placed), |handle, update| window.look(handle, &update))?;
+    run(graph(streams, placed), |handle, update| window.look(handle, &update))?;
     let taken = window.taken()?;
 
     let mut late = take_found().delays;

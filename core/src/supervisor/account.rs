@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::engine::{Progress, Update};
 use crate::event::EventKind;
+use crate::ledger::NodeLedger;
 use crate::report::{EndToEnd, Report};
 use crate::timestamp::Timestamp;
 use crate::watch::{Books, LaneBook};
@@ -62,24 +63,21 @@ impl Supervisor {
     }
 
     pub(crate) fn progress(&self, now: Timestamp) -> Progress {
-        let accounts = self.node_accounts();
+        let live = self.nodes.values().map(|entry| &*entry.ledger);
+        let ledgers = live.chain(self.retired.nodes.iter().map(|account| &*account.ledger));
+        let sinks = ledgers.clone().filter_map(|ledger| ledger.rendered.of_medium());
         let mut rendered = [0; 2];
-        for account in &accounts {
-            if let Some(medium) = account.ledger.rendered.medium() {
-                rendered[medium as usize] += account.ledger.rendered.end_to_end.count();
-            }
+        for (medium, end_to_end) in sinks.clone() {
+            rendered[medium as usize] += end_to_end.count();
         }
         let links = self.links.values().map(|link| &link.account).chain(&self.retired.links);
         Progress {
             elapsed: now.since(self.started),
             rendered,
-            dropped: accounts.iter().map(|account| account.ledger.drops()).sum::<u64>()
+            dropped: ledgers.map(NodeLedger::drops).sum::<u64>()
                 + links.map(|link| link.ledger.dropped.get()).sum::<u64>()
                 + self.retired.dropped,
-            end_to_end_ms: EndToEnd::of(accounts.iter().map(|account| {
-                let rendered = &account.ledger.rendered;
-                (rendered.medium(), &rendered.end_to_end)
-            })),
+            end_to_end_ms: EndToEnd::of(sinks),
             members: self.members(),
         }
     }

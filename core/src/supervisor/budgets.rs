@@ -228,7 +228,7 @@ impl Supervisor {
             None => &self.nodes.get(&one.end)?.ledger.rendered,
         };
         let seen = Histogram::default();
-        seen.merge(&ledger.end_to_end);
+        ledger.end_to_end().into_iter().for_each(|end_to_end| seen.merge(end_to_end));
         let sums = ledger.sums();
         let blocked = sums.iter().filter_map(|step| Some((step.node, self.blocked_by(step.node)?))).collect();
         one.looks.push_back(Look { seen, sums, blocked });
