@@ -24,6 +24,7 @@ pub mod event;
 mod expand;
 pub mod fault;
 pub mod frame;
+mod frame_pool;
 pub mod graph;
 pub mod graph_file;
 #[cfg(test)]

@@ -23,7 +23,8 @@ use crate::control::{Control, Through};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::engine::{Options, Set, Update};
 use crate::event::{Event, EventKind, Figure, Key};
-use crate::frame::{self, Buffer, FrameBody, FramePool};
+use crate::frame::{Buffer, FrameBody, FramePool};
+use crate::frame_pool::shared_pools;
 use crate::graph::{Graph, GraphLane, GraphNode};
 use crate::histogram::Blocks;
 use crate::lane::{CELLS, Edit, Lane, LaneLedger, Mailbox, Message, Notice};
@@ -309,7 +310,7 @@ impl Supervisor {
         };
         // Opening files told more of what outputs carry.
         supervisor.schedule.size_pools(&supervisor.graph);
-        supervisor.shared_pools = frame::shared_pools(supervisor.schedule.pools.iter().flatten());
+        supervisor.shared_pools = shared_pools(supervisor.schedule.pools.iter().flatten());
         let mut edits = Edits::default();
         for (index, made) in made.into_iter().enumerate() {
             let Some((node, waker)) = made else { continue };
