@@ -83,9 +83,6 @@ pub(crate) struct Cell {
     stalled: usize,
     /// What waits, as last looked at.
     left: usize,
-    /// Whether each of its calls is to be timed: where a call may take long, and
-    /// where frames come to their end, whose instant is worth a reading.
-    pub(crate) is_timed: bool,
     pub(crate) pace: Pace,
     /// Where it stands among the nodes of its lane, and whether a link that has no
     /// room keeps it from being called; the lane's to use.
@@ -97,6 +94,9 @@ pub(crate) struct Cell {
 /// would cost more than it tells.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
+    /// Whether each call is to be timed: where calls may take long, and where
+    /// frames come to their end, whose instant is worth a reading.
+    always: bool,
     /// Mean nanoseconds a call, of those that were timed, the latest weighing most.
     mean: u64,
     /// Calls to time whatever the mean says.
@@ -114,8 +114,10 @@ const QUICK: [(u64, u64); 2] = [(250, 128), (2_000, 16)];
 const WATCHED: u32 = 2_048;
 
 impl Pace {
-    /// Of a node whose calls may take any time.
-    const NEW: Self = Self { mean: 16_000, watched: 0, rest: 0, untimed: 0 };
+    /// Of a node whose calls may take any time; with `always` they are all timed.
+    const fn new(always: bool) -> Self {
+        Self { always, mean: 16_000, watched: 0, rest: 0, untimed: 0 }
+    }
 
     /// Whether the next call is to be timed.
     pub(crate) const fn is_timed(self) -> bool {
@@ -135,7 +137,7 @@ impl Pace {
     pub(crate) fn timed(&mut self, nanos: u64) -> u64 {
         self.mean = (self.mean * 7 + nanos) / 8;
         let one_in = QUICK.iter().find(|(below, _)| self.mean < *below).map_or(1, |(_, calls)| *calls);
-        self.rest = if self.watched > 0 { 0 } else { one_in - 1 };
+        self.rest = if self.always || self.watched > 0 { 0 } else { one_in - 1 };
         self.watched = self.watched.saturating_sub(1);
         let calls = self.untimed + 1;
         self.untimed = 0;
@@ -180,8 +182,7 @@ impl Cell {
             untold_end: false,
             stalled: 0,
             left: 0,
-            is_timed: !spec.real_time || spec.outputs.is_empty(),
-            pace: Pace::NEW,
+            pace: Pace::new(!spec.real_time || spec.outputs.is_empty()),
             position: 0,
             blocked: false,
         }

@@ -329,7 +329,7 @@ impl Lane {
     }
 
     fn call(&mut self, cell: &mut Cell, at: usize) {
-        let timed = self.exact || cell.is_timed || cell.pace.is_timed();
+        let timed = self.exact || cell.pace.is_timed();
         if timed && !self.untimed.is_empty() {
             self.read_clock();
         }

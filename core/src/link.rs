@@ -358,16 +358,18 @@ impl Outlet {
                     let waiting = ring.len_at_most();
                     self.note_high_water(waiting);
                 }
-                Err(item) => self.send_to_full(item),
+                Err(item) => self.send_aside(item),
             }
         } else {
-            self.send_to_full(item);
+            self.send_aside(item);
         }
     }
 
-    /// The same where there is no room, or for what is no frame.
+    /// The same for what a ring does not take at once: a frame for which it has no
+    /// room, or behind others that spilled, and what is no frame; and for queues that
+    /// are no rings.
     #[cold]
-    fn send_to_full(&mut self, item: Item) {
+    fn send_aside(&mut self, item: Item) {
         let is_frame = matches!(item, Item::Frame(_));
         let mut dropped = 0;
         let waiting = match &mut self.sender {
