@@ -24,7 +24,7 @@ static INVERT: NodeSpec = NodeSpec {
     params: &[],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: same,
+    negotiate: &same,
     build: &|_| Ok(Box::new(Invert)),
 };
 

@@ -96,7 +96,7 @@ static EAR: NodeSpec = NodeSpec {
     params: &[ParamSpec::text("run", "", "Whose run.")],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: declared,
+    negotiate: &declared,
     build: &|setup| {
         // Room for minutes, so that noting allocates nothing.
         let heard = Heard { samples: Vec::with_capacity(10_000_000), numbers: Vec::with_capacity(30_000) };
@@ -138,7 +138,7 @@ static HOLD: NodeSpec = NodeSpec {
     params: &[],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: same,
+    negotiate: &same,
     build: &|_| Ok(Box::new(Hold(std::collections::VecDeque::with_capacity(32)))),
 };
 

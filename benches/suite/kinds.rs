@@ -95,7 +95,7 @@ const fn spec(
         params,
         placement: Placement::Shared,
         real_time: true,
-        negotiate: if inputs.is_empty() || outputs.is_empty() { declared } else { same },
+        negotiate: if inputs.is_empty() || outputs.is_empty() { &declared } else { &same },
         build,
     }
 }
@@ -304,7 +304,7 @@ impl Drop for Meter {
 }
 
 static RENDER: NodeSpec = NodeSpec {
-    negotiate: declared,
+    negotiate: &declared,
     ..spec(
         "bench.render",
         (

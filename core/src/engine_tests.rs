@@ -26,7 +26,7 @@ macro_rules! spec {
             params: $params,
             placement: $placement,
             real_time: true,
-            negotiate: $negotiate,
+            negotiate: &$negotiate,
             build: &$build,
         };
     };

@@ -7,16 +7,16 @@ use crate::fault::NodeError;
 use crate::media_type::{Codec, FrameRate, MediaType, Size};
 use crate::param::{ParamDefault, ParamKind, ParamSpec};
 use crate::port::PortSpec;
-use crate::registry::{Mismatch, Negotiated, NodeSpec, Offer, Placement, Registry, declared, same};
-
-type Negotiate = fn(&Offer<'_>) -> Result<Negotiated, Mismatch>;
+use crate::registry::{
+    Mismatch, Negotiate, Negotiated, NodeSpec, Offer, Placement, Registry, declared, same,
+};
 
 const fn kind(
     kind: &'static str,
     inputs: &'static [PortSpec],
     outputs: &'static [PortSpec],
     params: &'static [ParamSpec],
-    negotiate: Negotiate,
+    negotiate: &'static Negotiate,
 ) -> NodeSpec {
     NodeSpec {
         kind,
@@ -56,28 +56,28 @@ const KINDS: &[NodeSpec] = &[
         &[PortSpec::new("in", MediaType::AUDIO, "")],
         &[PortSpec::new("out", MediaType::AUDIO, "")],
         &[ParamSpec::float("gain_db", 0.0, -60.0, 20.0, "How much louder (above 0) or softer.").unit("dB")],
-        same,
+        &same,
     ),
     kind(
         "audio.level",
         &[PortSpec::new("in", MediaType::AUDIO, "")],
         &[PortSpec::new("out", MediaType::AUDIO, "")],
         &[ParamSpec::int("interval_ms", 200, 10, 10_000, "How much sound one event stands for.").unit("ms")],
-        same,
+        &same,
     ),
     kind(
         "audio.mix",
         &[PortSpec::new("in", MediaType::AUDIO, "").many()],
         &[PortSpec::new("out", MediaType::AUDIO, "")],
         &[RATE, ParamSpec::int("channels", 1, 1, 2, "Channels that go out."), FRAME],
-        mix,
+        &mix,
     ),
     kind(
         "audio.resample",
         &[PortSpec::new("in", MediaType::AUDIO, "")],
         &[PortSpec::new("out", MediaType::AUDIO, "")],
         &[RATE, ParamSpec::choice("quality", "good", &["fast", "good"], "How steep the filter is.")],
-        |offer| {
+        &|offer| {
             let rate = u32::try_from(offer.params.int("rate")).ok();
             Ok(Negotiated::new([MediaType::Audio { rate, channels: None, samples: None }]))
         },
@@ -87,7 +87,7 @@ const KINDS: &[NodeSpec] = &[
         &[PortSpec::new("in", AV1, "")],
         &[PortSpec::new("out", I420, "")],
         &[],
-        declared,
+        &declared,
     ),
     kind(
         "codec.av1_encode",
@@ -104,7 +104,7 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::int("min_q", 10, 0, 63, "The best quantizer.").optional(),
             ParamSpec::int("max_q", 60, 0, 63, "The worst quantizer.").optional(),
         ],
-        |offer| {
+        &|offer| {
             let held = if offer.params.text("encoder") == "rav1e" { 133 } else { 0 };
             Ok(Negotiated::default().latency(Duration::from_millis(held)))
         },
@@ -117,7 +117,7 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::int("rate", 48_000, 8_000, 48_000, "Samples per second.").unit("Hz"),
             ParamSpec::int("channels", 1, 1, 2, "Channels."),
         ],
-        sound,
+        &sound,
     ),
     kind(
         "codec.opus_encode",
@@ -132,7 +132,7 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::int("loss_percent", 10, 0, 100, "The loss to expect.").unit("%"),
             ParamSpec::bool("dtx", false, "Send nothing while there is nothing to hear."),
         ],
-        opus_encode,
+        &opus_encode,
     ),
     kind(
         "effect.mirror",
@@ -142,7 +142,7 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::choice("axis", "horizontal", &["horizontal", "vertical", "both"], "Which sides."),
             ParamSpec::bool("enabled", true, "Whether pictures are flipped."),
         ],
-        same,
+        &same,
     ),
     kind(
         "effect.scale",
@@ -152,7 +152,7 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::size("size", Size::new(640, 360), "The size to come out.").unit("pixels").required(),
             ParamSpec::choice("fit", "letterbox", &["letterbox", "crop", "stretch"], "What to do."),
         ],
-        |offer| Ok(Negotiated::new([MediaType::i420(Some(offer.params.size("size")), None)])),
+        &|offer| Ok(Negotiated::new([MediaType::i420(Some(offer.params.size("size")), None)])),
     ),
     kind(
         "effect.smooth_skin",
@@ -165,7 +165,7 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::float("sharpen", 0.0, 0.0, 1.0, "How much crisper the rest gets."),
             ParamSpec::bool("parallel", false, "Whether large pictures use several cores."),
         ],
-        same,
+        &same,
     ),
     kind(
         "effect.tile",
@@ -175,7 +175,7 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::size("size", Size::new(1280, 720), "The size to come out.").unit("pixels"),
             ParamSpec::int("fps", 30, 1, 120, "Pictures a second to come out.").unit("fps"),
         ],
-        |offer| {
+        &|offer| {
             let fps = FrameRate::new(u32::try_from(offer.params.int("fps")).unwrap_or(1), 1);
             let output = MediaType::i420(Some(offer.params.size("size")), Some(fps));
             Ok(Negotiated::new([output]).latency(Duration::from_nanos(fps.offset_nanos(1))))
@@ -186,21 +186,21 @@ const KINDS: &[NodeSpec] = &[
         &[PortSpec::new("in", I420, "").many()],
         &[],
         &[ParamSpec::path("path", "The PNG; its folders are made.")],
-        declared,
+        &declared,
     ),
     kind(
         "file.ivf_sink",
         &[PortSpec::new("in", AV1, "")],
         &[],
         &[ParamSpec::path("path", "The IVF file; its folders are made.")],
-        declared,
+        &declared,
     ),
     kind(
         "file.ivf_source",
         &[],
         &[PortSpec::new("out", AV1, "")],
         &[ParamSpec::path("path", "The IVF file."), PACE, LOOP],
-        declared,
+        &declared,
     ),
     kind(
         "file.wav_sink",
@@ -211,14 +211,14 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::int("bits", 16, 16, 32, "Bits of a sample: 16, 24, or 32 for float."),
             ParamSpec::choice("timeline", "frames", &["frames", "clock"], "Whether silence stands for time."),
         ],
-        declared,
+        &declared,
     ),
     kind(
         "file.wav_source",
         &[],
         &[PortSpec::new("out", MediaType::AUDIO, "")],
         &[ParamSpec::path("path", "The WAV file."), FRAME, PACE, LOOP],
-        |_| Ok(Negotiated::default().latency(Duration::from_millis(10))),
+        &|_| Ok(Negotiated::default().latency(Duration::from_millis(10))),
     ),
     kind(
         "file.y4m_sink",
@@ -228,14 +228,14 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::path("path", "The Y4M file; its folders are made."),
             ParamSpec::float("fps", 30.0, 1.0, 240.0, "The rate that the header names.").optional(),
         ],
-        declared,
+        &declared,
     ),
     kind(
         "file.y4m_source",
         &[],
         &[PortSpec::new("out", I420, "")],
         &[ParamSpec::path("path", "The Y4M file."), PACE, LOOP],
-        declared,
+        &declared,
     ),
     kind(
         "net.impair",
@@ -251,7 +251,7 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::float("delay_ms", 0.0, 0.0, 10_000.0, "Mean one-way delay.").unit("ms"),
             ParamSpec::float("loss_percent", 0.0, 0.0, 100.0, "Packets lost.").unit("%"),
         ],
-        |offer| Ok(same(offer)?.latency(millis(offer.params.float("delay_ms")))),
+        &|offer| Ok(same(offer)?.latency(millis(offer.params.float("delay_ms")))),
     ),
     kind(
         "room.join",
@@ -270,7 +270,7 @@ const KINDS: &[NodeSpec] = &[
                 .unit("ms"),
             ParamSpec::bool("allow_remote", false, "Lets udp use addresses of other machines."),
         ],
-        declared,
+        &declared,
     ),
     kind(
         "rtp.jitter_buffer",
@@ -282,7 +282,7 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::int("max_ms", 500, 0, 2_000, "The greatest delay.").unit("ms"),
             ParamSpec::int("wait_ms", 20, 0, 1_000, "How long a picture waits.").unit("ms"),
         ],
-        |offer| Ok(same(offer)?.latency(millis(offer.params.int("min_ms") as f64))),
+        &|offer| Ok(same(offer)?.latency(millis(offer.params.int("min_ms") as f64))),
     ),
     kind(
         "rtp.pack_av1",
@@ -293,28 +293,28 @@ const KINDS: &[NodeSpec] = &[
             SSRC,
             PAYLOAD,
         ],
-        declared,
+        &declared,
     ),
     kind(
         "rtp.pack_opus",
         &[PortSpec::new("in", OPUS, "")],
         &[PortSpec::new("out", MediaType::rtp(Codec::Opus), "")],
         &[SSRC, PAYLOAD],
-        declared,
+        &declared,
     ),
     kind(
         "rtp.unpack_av1",
         &[PortSpec::new("in", MediaType::rtp(Codec::Av1), "")],
         &[PortSpec::new("out", AV1, "")],
         &[],
-        declared,
+        &declared,
     ),
     kind(
         "rtp.unpack_opus",
         &[PortSpec::new("in", MediaType::rtp(Codec::Opus), "")],
         &[PortSpec::new("out", OPUS, "")],
         &[],
-        declared,
+        &declared,
     ),
     kind(
         "test.clicks",
@@ -329,7 +329,7 @@ const KINDS: &[NodeSpec] = &[
             PACE,
             DURATION,
         ],
-        tone,
+        &tone,
     ),
     kind(
         "test.scene",
@@ -344,7 +344,7 @@ const KINDS: &[NodeSpec] = &[
             DURATION,
             ParamSpec::int("frames", 0, 0, 1_000_000_000, "How many frames it gives."),
         ],
-        |offer| {
+        &|offer| {
             let fps = FrameRate::new(offer.params.float("fps").round() as u32, 1);
             Ok(Negotiated::new([MediaType::i420(Some(offer.params.size("size")), Some(fps))]))
         },
@@ -363,7 +363,7 @@ const KINDS: &[NodeSpec] = &[
             PACE,
             DURATION,
         ],
-        tone,
+        &tone,
     ),
 ];
 

@@ -40,10 +40,13 @@ pub struct NodeSpec {
     /// clock or calls the system in its calls.
     pub real_time: bool,
     /// What its outputs carry, given what comes in. Pure: opens nothing.
-    pub negotiate: fn(&Offer<'_>) -> Result<Negotiated, Mismatch>,
+    pub negotiate: &'static Negotiate,
     /// Makes one. \[control\]
     pub build: &'static Build,
 }
+
+/// What a kind makes of what comes to it.
+pub type Negotiate = dyn Fn(&Offer<'_>) -> Result<Negotiated, Mismatch> + Sync;
 
 /// Makes a node of some kind.
 pub type Build = dyn Fn(Setup<'_>) -> Result<Box<dyn Node>, NodeError> + Sync;

@@ -37,7 +37,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
         .neutral(0.0)],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: same,
+    negotiate: &same,
     build: &|setup| Ok(Box::new(Gain::new(setup.params.float("gain_db")))),
 };
 

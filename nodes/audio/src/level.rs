@@ -36,7 +36,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
         .unit("ms")],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: same,
+    negotiate: &same,
     build: &|setup| {
         let interval_ms = u64::try_from(setup.params.int("interval_ms")).unwrap_or(200);
         Ok(Box::new(Level { interval_ms, squares: 0.0, values: 0, samples: 0 }))

@@ -55,7 +55,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: true,
-    negotiate,
+    negotiate: &negotiate,
     build: &|setup| Ok(Box::new(Mix::new(format(setup.params)))),
 };
 

@@ -48,7 +48,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: true,
-    negotiate,
+    negotiate: &negotiate,
     build: &|setup| {
         let mut node = Resample { rate: rate(setup.params), quality: quality(setup.params), converter: None };
         // Made ahead where the graph tells what comes.

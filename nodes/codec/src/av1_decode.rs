@@ -50,7 +50,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     params: &[],
     placement: Placement::Own,
     real_time: false,
-    negotiate: |_| Ok(Negotiated::new([MediaType::i420(None, None)])),
+    negotiate: &|_| Ok(Negotiated::new([MediaType::i420(None, None)])),
     build: &|_| Ok(Box::new(Av1Decode::new()?)),
 };
 

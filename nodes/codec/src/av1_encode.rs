@@ -79,7 +79,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Own,
     real_time: false,
-    negotiate,
+    negotiate: &negotiate,
     build: &|setup| Ok(Box::new(Av1Encode::new(setup.params, setup.inputs)?)),
 };
 

@@ -50,7 +50,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     // in wakes.
     placement: Placement::Shared,
     real_time: true,
-    negotiate,
+    negotiate: &negotiate,
     build: &|setup| {
         let rate = known_rate(setup.params.int("rate"))
             .ok_or_else(|| NodeError::Param { name: "rate", why: RATE.into() })?;

@@ -68,7 +68,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     // in wakes.
     placement: Placement::Shared,
     real_time: true,
-    negotiate,
+    negotiate: &negotiate,
     build: &|setup| Ok(Box::new(OpusEncode::new(&setup)?)),
 };
 

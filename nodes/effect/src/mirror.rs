@@ -47,7 +47,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: same,
+    negotiate: &same,
     build: &|setup| {
         let axis = setup.params.text("axis");
         Ok(Box::new(Mirror {

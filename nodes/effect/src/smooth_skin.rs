@@ -60,7 +60,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: same,
+    negotiate: &same,
     build: &|setup| Ok(Box::new(SmoothSkin::new(setup.params))),
 };
 

@@ -59,7 +59,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: true,
-    negotiate,
+    negotiate: &negotiate,
     build: &|setup| Ok(Box::new(Tile::new(setup.params))),
 };
 

@@ -55,7 +55,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Own,
     real_time: false, // it writes a file
-    negotiate: declared,
+    negotiate: &declared,
     build: &|setup| Ok(Box::new(ContactSheetSink::new(&setup)?)),
 };
 

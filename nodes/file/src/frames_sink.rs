@@ -51,7 +51,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     params: &[ParamSpec::path("path", "The recording; its folders are made.")],
     placement: Placement::Own,
     real_time: false, // it writes a file
-    negotiate: declared,
+    negotiate: &declared,
     build: &|setup| Ok(Box::new(FramesSink::new(&setup)?)),
 };
 

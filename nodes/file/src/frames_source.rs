@@ -62,7 +62,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Own,
     real_time: false, // it reads a file
-    negotiate: declared,
+    negotiate: &declared,
     build: &|setup| Ok(Box::new(FramesSource::new(&setup)?)),
 };
 

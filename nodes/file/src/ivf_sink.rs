@@ -47,7 +47,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     params: &[ParamSpec::path("path", "The IVF file; its folders are made.")],
     placement: Placement::Shared,
     real_time: false, // it writes a file
-    negotiate: declared,
+    negotiate: &declared,
     build: &|setup| Ok(Box::new(IvfSink::new(&setup)?)),
 };
 

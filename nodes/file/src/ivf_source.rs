@@ -51,7 +51,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     params: &[ParamSpec::path("path", "The IVF file."), PACE, LOOP],
     placement: Placement::Shared,
     real_time: false, // it reads a file
-    negotiate: declared,
+    negotiate: &declared,
     build: &|setup| Ok(Box::new(IvfSource::new(&setup)?)),
 };
 

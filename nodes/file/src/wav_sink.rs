@@ -57,7 +57,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: false, // it writes a file
-    negotiate: |offer| {
+    negotiate: &|offer| {
         bits(offer.params)?;
         declared(offer)
     },

@@ -54,7 +54,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: false, // it reads a file
-    negotiate: |offer| {
+    negotiate: &|offer| {
         let frame = Duration::from_secs_f64(offer.params.float("frame_ms") / 1000.0);
         Ok(Negotiated::new([MediaType::AUDIO]).latency(frame))
     },

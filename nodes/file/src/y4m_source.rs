@@ -53,7 +53,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     params: &[ParamSpec::path("path", "The Y4M file."), PACE, LOOP],
     placement: Placement::Own,
     real_time: false, // it reads a file
-    negotiate: declared,
+    negotiate: &declared,
     build: &|setup| Ok(Box::new(Y4mSource::new(&setup)?)),
 };
 

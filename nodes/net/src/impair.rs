@@ -126,7 +126,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: true,
-    negotiate,
+    negotiate: &negotiate,
     build: &|setup| Ok(Box::new(Impair::new(&setup)?)),
 };
 

@@ -52,7 +52,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     params: &[ParamSpec::path("path", "The recording; its folders are made.").writes()],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: same,
+    negotiate: &same,
     build: &|setup| Ok(Box::new(Record::new(&setup)?)),
 };
 

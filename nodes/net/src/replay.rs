@@ -51,7 +51,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     params: &[ParamSpec::path("path", "The recording.")],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: declared,
+    negotiate: &declared,
     build: &|setup| Ok(Box::new(Replay::new(&setup)?)),
 };
 

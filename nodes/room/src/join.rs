@@ -83,7 +83,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Own,
     real_time: false,
-    negotiate: |offer| {
+    negotiate: &|offer| {
         login(offer.params)?;
         declared(offer)
     },

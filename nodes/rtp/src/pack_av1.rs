@@ -55,7 +55,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: false,
-    negotiate: declared,
+    negotiate: &declared,
     build: &|setup| {
         let mtu = usize::try_from(setup.params.int("mtu")).unwrap_or(1_200);
         let sender = Sender::new(Codec::Av1, &setup);

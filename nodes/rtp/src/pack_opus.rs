@@ -49,7 +49,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     params: &[SSRC, payload_type_param(Codec::Opus)],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: declared,
+    negotiate: &declared,
     build: &|setup| {
         Ok(Box::new(PackOpus { sender: Sender::new(Codec::Opus, &setup), is_silent: false, toc: None }))
     },

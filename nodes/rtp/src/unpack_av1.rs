@@ -44,7 +44,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     params: &[],
     placement: Placement::Shared,
     real_time: false,
-    negotiate: declared,
+    negotiate: &declared,
     build: &|_| Ok(Box::new(UnpackAv1::default())),
 };
 

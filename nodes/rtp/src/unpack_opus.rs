@@ -43,7 +43,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     params: &[],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: declared,
+    negotiate: &declared,
     build: &|_| Ok(Box::new(UnpackOpus)),
 };
 

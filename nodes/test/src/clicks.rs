@@ -54,7 +54,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: |offer| Ok(negotiated(offer.params)),
+    negotiate: &|offer| Ok(negotiated(offer.params)),
     build: &|setup| Ok(Box::new(Clicks::new(setup.params))),
 };
 

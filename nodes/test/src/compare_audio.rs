@@ -56,7 +56,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: true,
-    negotiate,
+    negotiate: &negotiate,
     build: &|setup| {
         let hold_ms = setup.params.int("hold_ms") as f64;
         Ok(Box::new(CompareAudio::new(hold_ms, setup.params.float("most_lag_ms"))))

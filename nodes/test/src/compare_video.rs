@@ -49,7 +49,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
         .unit("ms")],
     placement: Placement::Shared,
     real_time: true,
-    negotiate,
+    negotiate: &negotiate,
     build: &|setup| {
         let hold = Duration::from_millis(u64::try_from(setup.params.int("hold_ms")).unwrap_or(1_000));
         Ok(Box::new(CompareVideo::new(hold)))

@@ -61,7 +61,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Own,
     real_time: true,
-    negotiate: |offer| {
+    negotiate: &|offer| {
         let (size, fps) = (size(offer.params)?, frame_rate(offer.params.float("fps")));
         Ok(Negotiated::new([MediaType::i420(Some(size), Some(fps))]))
     },

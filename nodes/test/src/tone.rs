@@ -56,7 +56,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     placement: Placement::Shared,
     real_time: true,
-    negotiate: |offer| {
+    negotiate: &|offer| {
         frequency(offer.params)?;
         Ok(negotiated(offer.params))
     },
