@@ -68,6 +68,11 @@ pub(crate) fn metrics(snapshot: &Snapshot) -> String {
         let labels = [("node", &*stage.node), ("kind", &stage.kind), ("lane", &stage.lane)];
         page.line("stage_pool_dry_total", &labels, count(stage.pool_dry));
     }
+    page.begin("stage_late_calls_total", "counter", "Calls of plugins that came back after their deadline.");
+    for stage in report.stages.iter().filter(|stage| stage.late_calls > 0) {
+        let labels = [("node", &*stage.node), ("kind", &stage.kind), ("lane", &stage.lane)];
+        page.line("stage_late_calls_total", &labels, count(stage.late_calls));
+    }
     page.begin("stage_busy_seconds_total", "counter", "Time inside a node's calls.");
     for stage in &report.stages {
         let labels = [("node", &*stage.node), ("kind", &stage.kind), ("lane", &stage.lane)];

@@ -149,6 +149,17 @@ impl Net {
         }
     }
 
+    /// The slowest path through `node` that `budget` is about, if there is one.
+    pub(crate) fn path_through(&self, node: usize, budget: &Budget) -> Option<Vec<usize>> {
+        let (from, to) = match &budget.path {
+            None => (None, None),
+            Some(path) => (Some(self.node_named(&path.from)?), Some(self.node_named(&path.to)?)),
+        };
+        let mut path = self.longest(from, Some(node))?;
+        path.extend(self.longest(Some(node), to)?.into_iter().skip(1));
+        Some(path)
+    }
+
     /// Says that declared latencies add up to more than `budget`, if so.
     fn too_slow(&self, budget: &Budget, path: &[usize]) -> Option<Diagnostic> {
         let sum: Duration = path.iter().map(|node| self.nodes[*node].latency).sum();
@@ -217,6 +228,15 @@ impl Net {
     /// begin at `start` and end at `end`, where these are given; `None` where
     /// there is no such path.
     fn slowest(&self, start: Option<usize>, end: Option<usize>) -> Option<Vec<usize>> {
+        let path = self.longest(start, end)?;
+        // Without an end named, a graph of nothing but instant nodes has no
+        // slowest path.
+        let is_instant = |path: &Vec<usize>| path.iter().all(|node| self.nodes[*node].latency.is_zero());
+        Some(Some(path).filter(|path| end.is_some() || !is_instant(path)).unwrap_or_default())
+    }
+
+    /// The same, but of instant nodes alone it is the path of most of them.
+    fn longest(&self, start: Option<usize>, end: Option<usize>) -> Option<Vec<usize>> {
         let order = Order::of(self);
         // Rooms first see how long what is published takes to reach them; a
         // second round lets that go on to those who listen. Media do not mix.
@@ -240,11 +260,9 @@ impl Net {
                 }
             }
         }
-        let (way, kind, node) = longest?;
+        let (_, kind, node) = longest?;
         let mut path = Vec::new();
-        // Without an end named, a graph of nothing but instant nodes has no
-        // slowest path.
-        let mut at = Some(node).filter(|_| end.is_some() || way.sum > Duration::ZERO);
+        let mut at = Some(node);
         while let Some(node) = at {
             path.push(node);
             // Two rooms of one place may stand behind each other.

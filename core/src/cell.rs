@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crate::context::{Context, Outbox, Wiring};
 use crate::control::{Control, Through};
+use crate::deadline::Deadline;
 use crate::duties::Duties;
 use crate::event::EventKind;
 use crate::fault::{Fault, FaultKind};
@@ -13,7 +15,7 @@ use crate::ledger::{DropReason, NodeId};
 use crate::link::Item;
 use crate::node::{Finish, Node};
 use crate::registry::NodeSpec;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Timestamp, duration_nanos};
 use crate::waker::NodeWaker;
 
 /// What the graph wants done when a node fails.
@@ -88,6 +90,8 @@ pub(crate) struct Cell {
     /// room keeps it from being called; the lane's to use.
     pub(crate) position: usize,
     pub(crate) blocked: bool,
+    /// How long its calls may take, if they run somebody else's code.
+    pub(crate) deadline: Option<Deadline>,
 }
 
 /// How long a node's calls take: whether reading the clock before and after each
@@ -185,6 +189,7 @@ impl Cell {
             pace: Pace::new(!spec.real_time || spec.outputs.is_empty()),
             position: 0,
             blocked: false,
+            deadline: None,
         }
     }
 
@@ -268,7 +273,7 @@ impl Cell {
                 let due = self.due;
                 self.wiring.ledger.calls.add(1);
                 if let Err(fault) = self.call_node(start, at_once, out) {
-                    self.fail(fault, out);
+                    self.fail(fault, self.on_fault, out);
                 }
                 self.left = self.look_again(out);
                 if due {
@@ -323,10 +328,38 @@ impl Cell {
         self.untold_end = true;
     }
 
-    fn fail(&mut self, fault: Fault, out: &mut Outbox) {
+    /// Notes how long the last call took. Somebody else's code that is late again
+    /// and again has failed; `out` then says so.
+    #[inline]
+    pub(crate) fn took(&mut self, took: Duration, out: &mut Outbox) {
+        let stands_for = self.pace.timed(duration_nanos(took));
+        self.wiring.ledger.busy.add(stands_for);
+        if self.deadline.is_some() && self.state == State::Running {
+            self.judge(took, out);
+        }
+    }
+
+    fn judge(&mut self, took: Duration, out: &mut Outbox) {
+        let Some(deadline) = &mut self.deadline else { return };
+        let is_late = deadline.is_late(took);
+        let too_often = deadline.note(is_late);
+        if is_late {
+            self.wiring.ledger.late_calls.add(1);
+            self.pace.suspect();
+        }
+        if too_often {
+            let why = "5 of its last 50 calls came back after their deadline";
+            let fault = Fault::new(FaultKind::Late, why).deadline(deadline.limit);
+            // Made anew it would be as late.
+            let policy = if self.spec.passes() { OnFault::Bypass } else { OnFault::Stop };
+            self.fail(fault, policy, out);
+        }
+    }
+
+    fn fail(&mut self, fault: Fault, policy: OnFault, out: &mut Outbox) {
         self.wiring.wake_at = None;
         self.wiring.ended = false;
-        let action = match self.on_fault {
+        let action = match policy {
             // A node that fails in its last call has nothing to be made anew for.
             OnFault::Restart if !self.is_over() => {
                 self.state = State::AwaitingNode;
@@ -390,15 +423,20 @@ impl Cell {
         self.look(out)
     }
 
-    fn take_next(&mut self, start: Timestamp, out: &mut Outbox) -> Option<Frame> {
+    fn take_next(&mut self, start: Timestamp, out: &mut Outbox) -> Option<(usize, Frame)> {
         let mut cx = Context { now: start, wiring: &mut self.wiring, out, at_once: false };
-        (0..self.spec.inputs.len()).find_map(|port| cx.pop(port))
+        (0..self.spec.inputs.len()).find_map(|port| Some((port, cx.pop(port)?)))
     }
 
-    /// Hands frames on from the inputs to the first output.
+    /// Hands frames on from the first input to the first output; what comes to the
+    /// others is of another sort, or was to be made one with them.
     fn pass_by(&mut self, start: Timestamp, out: &mut Outbox) {
-        while let Some(frame) = self.take_next(start, out) {
-            Context { now: start, wiring: &mut self.wiring, out, at_once: false }.push(0, frame);
+        while let Some((port, frame)) = self.take_next(start, out) {
+            if port == 0 {
+                Context { now: start, wiring: &mut self.wiring, out, at_once: false }.push(0, frame);
+            } else {
+                self.wiring.ledger.dropped[DropReason::Stopped as usize].add(1);
+            }
         }
         self.left = self.look(out);
         if self.is_over() {

@@ -15,9 +15,10 @@ struct Seen(Mutex<Vec<(String, u64)>>);
 
 static PACKETS: MediaType = MediaType::packets(Codec::Opus);
 
+/// A kind of mock node.
 macro_rules! spec {
-    ($name:ident, $kind:literal, $inputs:expr, $outputs:expr, $params:expr, $placement:expr, $negotiate:expr, $build:expr) => {
-        static $name: NodeSpec = NodeSpec {
+    ($vis:vis $name:ident, $kind:literal, $inputs:expr, $outputs:expr, $params:expr, $placement:expr, $negotiate:expr, $build:expr) => {
+        $vis static $name: NodeSpec = NodeSpec {
             kind: $kind,
             summary: "A mock.",
             sheet: "",
@@ -32,8 +33,10 @@ macro_rules! spec {
     };
 }
 
-const IN: PortSpec = PortSpec::new("in", MediaType::packets(Codec::Opus), "In.");
-const OUT: PortSpec = PortSpec::new("out", MediaType::packets(Codec::Opus), "Out.");
+pub(crate) use spec;
+
+pub(crate) const IN: PortSpec = PortSpec::new("in", MediaType::packets(Codec::Opus), "In.");
+pub(crate) const OUT: PortSpec = PortSpec::new("out", MediaType::packets(Codec::Opus), "Out.");
 
 /// Puts out `count` frames, one every `every_ms` (0: at once).
 struct Source {
@@ -69,7 +72,7 @@ const SOURCE_PARAMS: &[ParamSpec] = &[
     ParamSpec::int("every_ms", 10, 0, 1_000, "Interval."),
 ];
 
-spec!(SOURCE, "mock.source", &[], &[OUT], SOURCE_PARAMS, Placement::Shared, declared, |setup: Setup<'_>| {
+spec!(pub(crate) SOURCE, "mock.source", &[], &[OUT], SOURCE_PARAMS, Placement::Shared, declared, |setup: Setup<'_>| {
     let heard: Arc<Mutex<Vec<Control>>> = Arc::default();
     HEARD.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&heard));
     let every = Duration::from_millis(setup.params.int("every_ms") as u64);
@@ -133,7 +136,7 @@ fn pass(setup: &Setup<'_>) -> Result<Box<dyn Node>, NodeError> {
     }))
 }
 
-spec!(PASS, "mock.pass", &[IN], &[OUT], PASS_PARAMS, Placement::Shared, same, |setup: Setup<'_>| pass(
+spec!(pub(crate) PASS, "mock.pass", &[IN], &[OUT], PASS_PARAMS, Placement::Shared, same, |setup: Setup<'_>| pass(
     &setup
 ));
 spec!(BURN, "mock.burn", &[IN], &[OUT], PASS_PARAMS, Placement::Own, same, |setup: Setup<'_>| pass(&setup));
@@ -158,7 +161,7 @@ impl Node for Sink {
 static ALL_SEEN: Mutex<Vec<(u64, Arc<Seen>)>> = Mutex::new(Vec::new());
 
 spec!(
-    SINK,
+    pub(crate) SINK,
     "mock.sink",
     &[IN.many()],
     &[],
@@ -222,7 +225,7 @@ spec!(HUB, "mock.hub", &[], &[OUT.each("member")], HUB_PARAMS, Placement::Own, d
         as Box<dyn Node>)
 });
 
-fn node(name: &str, spec: &'static NodeSpec, params: &[(&str, i64)]) -> GraphNode {
+pub(crate) fn node(name: &str, spec: &'static NodeSpec, params: &[(&str, i64)]) -> GraphNode {
     let given: Vec<_> = params.iter().map(|(name, value)| (*name, Value::Int(*value))).collect();
     GraphNode {
         name: name.into(),
@@ -233,11 +236,13 @@ fn node(name: &str, spec: &'static NodeSpec, params: &[(&str, i64)]) -> GraphNod
         inputs: spec.inputs.iter().map(|port| Some(port.media)).collect(),
         outputs: spec.outputs.iter().map(|port| port.media).collect(),
         latency: Duration::ZERO,
+        foreign: Foreign::No,
+        deadline: None,
         place: Place::default(),
     }
 }
 
-fn link(from: usize, to: usize) -> GraphLink {
+pub(crate) fn link(from: usize, to: usize) -> GraphLink {
     GraphLink {
         from: (from, 0),
         to: (to, 0),
@@ -250,17 +255,17 @@ fn link(from: usize, to: usize) -> GraphLink {
 }
 
 /// Nodes linked one after another.
-fn chain(nodes: Vec<GraphNode>) -> Graph {
+pub(crate) fn chain(nodes: Vec<GraphNode>) -> Graph {
     let links = (1..nodes.len()).map(|to| link(to - 1, to)).collect();
     Graph { name: "test".into(), nodes, links, ..Graph::default() }
 }
 
-fn virtual_time() -> Options {
+pub(crate) fn virtual_time() -> Options {
     Options { clock: Clock::virtual_time(), ..Options::default() }
 }
 
 /// Runs the graph; gives the report, what sinks saw, and the events as text.
-fn run(graph: Graph, options: Options) -> (Report, Vec<(String, u64)>, Vec<String>) {
+pub(crate) fn run(graph: Graph, options: Options) -> (Report, Vec<(String, u64)>, Vec<String>) {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let mut graph = graph;
@@ -278,7 +283,7 @@ fn run(graph: Graph, options: Options) -> (Report, Vec<(String, u64)>, Vec<Strin
     (report, seen.unwrap_or_default(), events)
 }
 
-fn numbers(seen: &[(String, u64)]) -> Vec<u64> {
+pub(crate) fn numbers(seen: &[(String, u64)]) -> Vec<u64> {
     seen.iter().map(|(_, number)| *number).collect()
 }
 

@@ -18,7 +18,7 @@ use crate::graph_file::{
 use crate::item::{At, Item, Table, Text};
 use crate::net::{GivenAt, MAX_NODES, Net, NetNode, NetTemplate, Open};
 use crate::param::{ParamDefault, ParamSpec, Params, Value};
-use crate::registry::{NodeSpec, Registry};
+use crate::registry::{Foreign, NodeSpec, Registry};
 use crate::scope::{Given, Scope, stand_in};
 use crate::setting::{self, NoSetting, Setting, Settings};
 use crate::suggest;
@@ -420,6 +420,8 @@ impl<'a> Expander<'a> {
             inputs: vec![None; spec.inputs.len()],
             outputs: spec.outputs.iter().map(|port| port.media).collect(),
             latency: Duration::ZERO,
+            foreign: Foreign::No,
+            deadline: None,
         });
         Some(Entry::Node(self.net.nodes.len() - 1))
     }
@@ -455,9 +457,7 @@ impl<'a> Expander<'a> {
             self.found.push(Diagnostic::error(message).at(text.whole(), "").help(help));
             return None;
         };
-        let passes =
-            matches!((spec.inputs, spec.outputs), ([i, ..], [o, ..]) if i.media.same_family(&o.media));
-        if on_fault == OnFault::Bypass && !passes {
+        if on_fault == OnFault::Bypass && !spec.passes() {
             let message = format!("{} cannot be bypassed: what comes in is not what goes out", spec.kind);
             self.found.push(Diagnostic::error(message).at(text.whole(), "").help("use stop or restart"));
             return None;

@@ -1,9 +1,13 @@
 //! `Fault`: why a node failed while running, small and copyable; `NodeError`:
 //! its loud sibling at load time.
 
-use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::budget::ms;
 
 /// What sort of failure it was: what the graph's author can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -19,6 +23,9 @@ pub enum FaultKind {
     Library,
     /// The node panicked: a defect in it.
     Panic,
+    /// Calls of somebody else's code came back after their deadline again and
+    /// again: give them more time, a smaller picture or a faster machine.
+    Late,
 }
 
 impl fmt::Display for FaultKind {
@@ -29,6 +36,7 @@ impl fmt::Display for FaultKind {
             Self::Io => "input or output failed",
             Self::Library => "library failed",
             Self::Panic => "panic",
+            Self::Late => "late",
         })
     }
 }
@@ -42,19 +50,29 @@ pub struct Fault {
     pub why: &'static str,
     /// Where in the file, in bytes from its start, for bad media and I/O.
     pub offset: Option<u64>,
+    /// The deadline that was missed, by a node that is late.
+    #[serde(rename = "deadline_ms", serialize_with = "as_millis", skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Duration>,
 }
 
 impl Fault {
     /// A fault with no place. \[real-time\]
     #[must_use]
     pub const fn new(kind: FaultKind, why: &'static str) -> Self {
-        Self { kind, why, offset: None }
+        Self { kind, why, offset: None, deadline: None }
     }
 
     /// The same, at byte `offset` of the node's file. \[real-time\]
     #[must_use]
     pub const fn at(mut self, offset: u64) -> Self {
         self.offset = Some(offset);
+        self
+    }
+
+    /// The same, of a node whose calls may take `deadline`. \[real-time\]
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
         self
     }
 }
@@ -65,11 +83,18 @@ impl fmt::Display for Fault {
         if let Some(offset) = self.offset {
             write!(f, ", at byte {offset}")?;
         }
+        if let Some(deadline) = self.deadline {
+            write!(f, " of {}", ms(deadline))?;
+        }
         Ok(())
     }
 }
 
 impl std::error::Error for Fault {}
+
+fn as_millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64() * 1e3).serialize(serializer)
+}
 
 /// Why a node could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,7 @@ use crate::media_type::MediaType;
 use crate::negotiate::{Known, Order};
 use crate::net::{Net, NetLink, NetNode, NetTemplate};
 use crate::param::{Params, Value};
-use crate::registry::{NodeSpec, Registry};
+use crate::registry::{Foreign, NodeSpec, Placement, Registry};
 use crate::scope::Given;
 use crate::setting::{self, NoSetting, Setting, Settings};
 
@@ -136,8 +136,24 @@ pub struct GraphNode {
     pub outputs: Vec<MediaType>,
     /// The time it declares to add.
     pub latency: Duration,
+    /// Whose code it runs.
+    pub foreign: Foreign,
+    /// How long one of its calls may take, if it runs somebody else's code.
+    pub deadline: Option<Duration>,
     /// Where the graph file names it.
     pub place: Place,
+}
+
+impl GraphNode {
+    /// Where it asks to run. The calls of a node whose code runs in another
+    /// process block on that, whatever its kind says. \[any\]
+    #[must_use]
+    pub const fn placement(&self) -> Placement {
+        match self.foreign {
+            Foreign::Apart => Placement::Own,
+            Foreign::No | Foreign::InProcess => self.spec.placement,
+        }
+    }
 }
 
 /// A link of a checked graph.
@@ -388,7 +404,8 @@ impl Template {
 /// Between a net and a graph: in a net the nodes of templates stand among the
 /// others.
 impl Graph {
-    pub(crate) fn take(&mut self, net: Net) {
+    pub(crate) fn take(&mut self, mut net: Net) {
+        net.set_deadlines();
         let Net { nodes, links, templates, budgets, .. } = net;
         self.budgets = budgets;
         // Where each node goes.
@@ -421,6 +438,8 @@ impl Graph {
                 inputs: node.inputs,
                 outputs: node.outputs,
                 latency: node.latency,
+                foreign: node.foreign,
+                deadline: node.deadline,
                 place: node.place,
             });
         }
@@ -498,6 +517,8 @@ impl Graph {
                 inputs: node.inputs.clone(),
                 outputs: node.outputs.clone(),
                 latency: node.latency,
+                foreign: node.foreign,
+                deadline: node.deadline,
             };
         for outer in &self.nodes {
             net.nodes.push(node(outer, None, outer.name.to_string(), &[], 0));

@@ -105,6 +105,7 @@ impl Harness {
             run_seed: 1,
             waker: waker.clone(),
             virtual_time: clock.is_virtual(),
+            deadline: None,
             shared,
         })?;
         let trails = Arc::new(trail_pool(256, 256));

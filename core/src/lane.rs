@@ -26,6 +26,7 @@ use crate::cell::{Cell, State};
 use crate::clock::Clock;
 use crate::context::{Outbox, Staged};
 use crate::control::{Control, Through};
+use crate::deadline::Deadline;
 use crate::event::{Event, EventKind};
 pub(crate) use crate::lane_edit::{CELLS, Edit, Notice, Room, Tuning};
 use crate::ledger::{Counter, NodeId};
@@ -340,8 +341,7 @@ impl Lane {
         self.ledger.current.store(0, Ordering::Relaxed);
         if timed {
             self.now = self.clock.now().max(start);
-            let stands_for = cell.pace.timed(duration_nanos(self.now.since(start)));
-            cell.wiring.ledger.busy.add(stands_for);
+            cell.took(self.now.since(start), &mut self.out);
         } else {
             self.unread += cell.pace.skip();
             self.untimed.push(at);
@@ -552,6 +552,9 @@ impl Lane {
                 cell.fed = tuning.fed;
                 cell.expected = tuning.expected;
                 cell.on_fault = tuning.on_fault;
+                if cell.deadline.map(|deadline| deadline.limit) != tuning.deadline {
+                    cell.deadline = tuning.deadline.map(Deadline::new);
+                }
             }
         }
         for &node in &edit.remove {

@@ -1,6 +1,8 @@
 //! `Edit`: a change to one lane, with all that the lane needs to apply it, so that
 //! it allocates and frees nothing; and `Notice`, by which that comes back.
 
+use std::time::Duration;
+
 use crossbeam_channel::Sender;
 
 use crate::cell::{Cell, OnFault};
@@ -48,6 +50,7 @@ pub(crate) struct Tuning {
     pub(crate) fed: bool,
     pub(crate) expected: usize,
     pub(crate) on_fault: OnFault,
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// Lists of a lane that hold a number of cells without growing: a lane swaps

@@ -267,6 +267,8 @@ pub struct NodeLedger {
     pub dropped: [Counter; DropReason::ALL.len()],
     /// Frames for which its pools had no buffer.
     pub pool_dry: Counter,
+    /// Calls of somebody else's code that came back after their deadline.
+    pub late_calls: Counter,
     /// Calls of the node.
     pub calls: Counter,
     /// Nanoseconds inside its calls. Where calls are too short to be timed one by
@@ -314,6 +316,7 @@ impl NodeLedger {
             frames: Counter::default(),
             dropped: Default::default(),
             pool_dry: Counter::default(),
+            late_calls: Counter::default(),
             calls: Counter::default(),
             busy: Counter::default(),
             followed: Counter::default(),

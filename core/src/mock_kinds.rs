@@ -8,7 +8,7 @@ use crate::media_type::{Codec, FrameRate, MediaType, Size};
 use crate::param::{ParamDefault, ParamKind, ParamSpec};
 use crate::port::PortSpec;
 use crate::registry::{
-    Mismatch, Negotiate, Negotiated, NodeSpec, Offer, Placement, Registry, declared, same,
+    Foreign, Mismatch, Negotiate, Negotiated, NodeSpec, Offer, Placement, Registry, declared, same,
 };
 
 const fn kind(
@@ -252,6 +252,22 @@ const KINDS: &[NodeSpec] = &[
             ParamSpec::float("loss_percent", 0.0, 0.0, 100.0, "Packets lost.").unit("%"),
         ],
         &|offer| Ok(same(offer)?.latency(millis(offer.params.float("delay_ms")))),
+    ),
+    kind(
+        "plugin.tint",
+        &[PortSpec::new("in", I420, "")],
+        &[PortSpec::new("out", I420, "")],
+        &[
+            ParamSpec::choice("isolate", "none", &["none", "process"], "Where it runs."),
+            ParamSpec::float("deadline_ms", 0.0, 0.0, 1_000.0, "What a call may take.").unit("ms").optional(),
+        ],
+        &|offer| {
+            let place =
+                if offer.params.text("isolate") == "process" { Foreign::Apart } else { Foreign::InProcess };
+            let answer = same(offer)?.foreign(place);
+            let given = offer.params.get("deadline_ms").map(|_| offer.params.float("deadline_ms"));
+            Ok(given.map_or(answer.clone(), |given| answer.deadline(millis(given))))
+        },
     ),
     kind(
         "room.join",

@@ -112,7 +112,9 @@ impl Order {
             match spec.negotiated(&Offer { params: &this.params, inputs: &inputs }) {
                 Ok(answer) => {
                     outputs.iter_mut().zip(answer.outputs).for_each(|(output, media)| *output = media);
-                    net.nodes[node].latency = answer.latency;
+                    let this = &mut net.nodes[node];
+                    (this.latency, this.foreign, this.deadline) =
+                        (answer.latency, answer.foreign, answer.deadline);
                 }
                 Err(why) if found.is_empty() && !this.touched && registry.is_some() => {
                     found.push(self.refusal(net, node, &why, &inputs));

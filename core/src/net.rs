@@ -13,7 +13,7 @@ use crate::link::Overflow;
 use crate::media_type::MediaType;
 use crate::param::Params;
 use crate::port::PortSpec;
-use crate::registry::NodeSpec;
+use crate::registry::{Foreign, NodeSpec};
 
 /// The most nodes a graph has, those of templates counted once.
 pub(crate) const MAX_NODES: usize = 4_096;
@@ -60,6 +60,10 @@ pub(crate) struct NetNode {
     pub(crate) inputs: Vec<Option<MediaType>>,
     pub(crate) outputs: Vec<MediaType>,
     pub(crate) latency: Duration,
+    pub(crate) foreign: Foreign,
+    /// How long a call of somebody else's code may take: until `set_deadlines`
+    /// only where the node says.
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// Where a parameter is given.

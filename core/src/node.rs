@@ -3,6 +3,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::context::Context;
 use crate::control::{Control, Through};
@@ -95,6 +96,8 @@ pub struct Setup<'a> {
     /// Whether time is virtual: a node that needs the world outside (sockets,
     /// devices) refuses to be made then.
     pub virtual_time: bool,
+    /// How long one call may take, where the node runs somebody else's code.
+    pub deadline: Option<Duration>,
     /// What the nodes of one engine share beside links.
     pub shared: &'a Shared,
 }

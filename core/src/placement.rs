@@ -102,7 +102,7 @@ pub(crate) fn topological(nodes: usize, edges: &[(usize, usize)]) -> Vec<usize> 
 /// The component, the name or the node itself that decides where each node
 /// runs, before packing.
 pub(crate) fn groups(nodes: &[GraphNode], edges: &[(usize, usize)], order: &[usize]) -> Vec<Group> {
-    let shares = |node: usize| nodes[node].lane.is_none() && nodes[node].spec.placement == Placement::Shared;
+    let shares = |node: usize| nodes[node].lane.is_none() && nodes[node].placement() == Placement::Shared;
     let mut leader: Vec<usize> = (0..nodes.len()).collect();
     for &(from, to) in edges.iter().filter(|&&(from, to)| shares(from) && shares(to)) {
         join(&mut leader, from, to);

@@ -59,6 +59,31 @@ pub struct Offer<'a> {
     pub inputs: &'a [Option<MediaType>],
 }
 
+/// Whose code a node runs, and where: what follows for its lane, for the memory
+/// of its frames, and for how long its calls may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Foreign {
+    /// The framework's own.
+    #[default]
+    No,
+    /// Somebody else's, in this process.
+    InProcess,
+    /// Somebody else's, in a process of its own: the node's calls wait for that
+    /// process, and frames reach it in shared memory.
+    Apart,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::No => "the framework's own",
+            Self::InProcess => "in this process",
+            Self::Apart => "in a process of its own",
+        })
+    }
+}
+
 /// What a node makes of what comes to it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Negotiated {
@@ -67,19 +92,39 @@ pub struct Negotiated {
     /// The time it adds between a frame's taking and its letting go, its work
     /// aside: lookahead, frame assembly, the least it buffers.
     pub latency: Duration,
+    /// Whose code it runs.
+    pub foreign: Foreign,
+    /// How long one call of somebody else's code may take, where the graph says;
+    /// else it is the node's share of its budget.
+    pub deadline: Option<Duration>,
 }
 
 impl Negotiated {
-    /// Outputs that carry `outputs`, with no time added. \[control\]
+    /// Outputs that carry `outputs`, with no time added, by the framework's own
+    /// code. \[control\]
     #[must_use]
     pub fn new(outputs: impl Into<Vec<MediaType>>) -> Self {
-        Self { outputs: outputs.into(), latency: Duration::ZERO }
+        Self { outputs: outputs.into(), ..Self::default() }
     }
 
     /// The same, with `latency` added. \[control\]
     #[must_use]
     pub const fn latency(mut self, latency: Duration) -> Self {
         self.latency = latency;
+        self
+    }
+
+    /// The same, by the code of `foreign`. \[control\]
+    #[must_use]
+    pub const fn foreign(mut self, foreign: Foreign) -> Self {
+        self.foreign = foreign;
+        self
+    }
+
+    /// The same, where one call of somebody else's code may take `deadline`. \[control\]
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
         self
     }
 }
@@ -143,6 +188,13 @@ impl NodeSpec {
             answer.outputs.push(port.media);
         }
         Ok(answer)
+    }
+
+    /// Whether it can be bypassed: what comes to its first input may go out
+    /// through its first output. \[any\]
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!((self.inputs, self.outputs), ([i, ..], [o, ..]) if i.media.same_family(&o.media))
     }
 
     /// The place of input `name`. \[any\]

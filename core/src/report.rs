@@ -117,6 +117,9 @@ pub struct Stage {
     /// Frames for which its pools had no buffer.
     #[serde(default)]
     pub pool_dry: u64,
+    /// Calls of somebody else's code that came back after their deadline.
+    #[serde(default)]
+    pub late_calls: u64,
     /// Time inside its calls, altogether; 0 in virtual time.
     pub busy_ms: f64,
     /// Waiting before it, per frame put out.
@@ -242,6 +245,7 @@ impl Stage {
                 .filter(|(_, count)| *count > 0)
                 .collect(),
             pool_dry: ledger.pool_dry.get(),
+            late_calls: ledger.late_calls.get(),
             busy_ms: crate::histogram::millis(std::time::Duration::from_nanos(ledger.busy.get())),
             wait_ms: ledger.wait(),
             work_ms: ledger.work(),

@@ -186,7 +186,7 @@ impl Schedule {
         for link in &template.links {
             if let (End::Inside { node, .. }, End::Outside { node: outside, .. }) = (link.from, link.to) {
                 let to = &graph.nodes[outside];
-                let may_join = to.lane.is_none() && to.spec.placement == Placement::Shared;
+                let may_join = to.lane.is_none() && to.placement() == Placement::Shared;
                 if may_join && matches!(groups[node], Group::Shared(_)) {
                     joined.entry(&groups[node]).or_insert(self.lane_of[outside]);
                 }

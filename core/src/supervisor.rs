@@ -23,6 +23,7 @@ use crate::control::{Control, Through};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::engine::{Options, Set, Update};
 use crate::event::{Event, EventKind, Figure, Key};
+use crate::fault::FaultKind;
 use crate::frame::{Buffer, FrameBody, FramePool};
 use crate::frame_pool::shared_pools;
 use crate::graph::{Graph, GraphLane, GraphNode};
@@ -537,6 +538,8 @@ impl Supervisor {
                 });
                 match node.on_fault {
                     OnFault::Stop => {}
+                    // It is not made anew, since it would be as late.
+                    _ if fault.kind == FaultKind::Late => self.vanish(event.node, None),
                     // The members of a hub that failed are not there any more;
                     // a new node will name its own.
                     OnFault::Restart => {

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use sidetone::pool_plan::{PoolPlan, made_ahead};
 use sidetone::schedule::{LanePlan, TemplateLane, cores};
-use sidetone::{Clock, End, Graph, GraphNode, LaneSettings, MediaType, Priority, Schedule};
+use sidetone::{Clock, End, Foreign, Graph, GraphNode, LaneSettings, MediaType, Priority, Schedule};
 
 use super::{FINE, load, say, setting};
 use crate::table::{Align, table};
@@ -328,6 +328,7 @@ fn as_text(graph: &Graph, schedule: &Schedule) -> String {
         .filter(|(_, node)| !node.latency.is_zero())
         .map(|(name, node)| vec![name, node.spec.kind.into(), millis(node.latency)])
         .collect();
+    text.push_str(&foreign_as_text(graph));
     text.push_str("\nDeclared latency\n\n");
     let head = [("NODE", Align::Left), ("KIND", Align::Left), ("MS", Align::Right)];
     text.push_str(&if late.is_empty() { "none\n".into() } else { table(&head, &late) });
@@ -340,6 +341,25 @@ fn as_text(graph: &Graph, schedule: &Schedule) -> String {
     }
     text.push_str(&budgets_as_text(graph));
     text
+}
+
+/// The nodes that run somebody else's code, where it runs, and how long each of
+/// its calls may take.
+fn foreign_as_text(graph: &Graph) -> String {
+    let nodes = all_nodes(graph).into_iter().filter(|(_, node)| node.foreign != Foreign::No);
+    let rows: Vec<_> = nodes
+        .map(|(name, node)| {
+            let deadline = node.deadline.map_or_else(String::new, millis);
+            vec![name, node.spec.kind.into(), node.foreign.to_string(), deadline]
+        })
+        .collect();
+    let head = [
+        ("NODE", Align::Left),
+        ("KIND", Align::Left),
+        ("RUNS", Align::Left),
+        ("A CALL MAY TAKE ms", Align::Right),
+    ];
+    if rows.is_empty() { String::new() } else { format!("\nPlugins\n\n{}", table(&head, &rows)) }
 }
 
 /// What each budget allows, what is declared along its slowest path, and what that
@@ -400,6 +420,7 @@ fn as_json(graph: &Graph, schedule: &Schedule) -> String {
         .into_iter()
         .map(|(name, node)| {
             json!({ "node": name, "kind": node.spec.kind, "latency_ms": node.latency.as_secs_f64() * 1e3,
+                    "foreign": node.foreign, "deadline_ms": node.deadline.map(|deadline| deadline.as_secs_f64() * 1e3),
                     "outputs": node.outputs.iter().map(ToString::to_string).collect::<Vec<_>>() })
         })
         .collect();

@@ -367,6 +367,9 @@ pub(super) fn as_text(report: &Report) -> String {
         ("p99 ms", Align::Right),
     ];
     text.push_str(&table(&head, &rows));
+    for stage in report.stages.iter().filter(|stage| stage.late_calls > 0) {
+        text.push_str(&format!("{} calls of {} came back late\n", stage.late_calls, stage.node));
+    }
 
     let dropping: Vec<_> = report
         .links

@@ -332,6 +332,7 @@ impl Supervisor {
             fed: expected > 0 || linked || is_part,
             expected,
             on_fault: wish.node.on_fault,
+            deadline: wish.node.deadline,
         };
         self.edit_of(id, edits).tune.push(tuning);
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::cell::Cell;
 use crate::clock::Clock;
 use crate::context::Wiring;
+use crate::deadline::Deadline;
 use crate::fault::NodeError;
 use crate::frame::FramePool;
 use crate::graph::GraphNode;
@@ -120,6 +121,7 @@ impl Supervisor {
         let wiring = Wiring::new(id, pools, Arc::clone(&self.trails), Arc::clone(&ledger));
         let mut cell = Cell::new(id, node.spec, made, wiring, waker.clone(), node.on_fault);
         cell.rank = rank;
+        cell.deadline = node.deadline.map(Deadline::new);
         let entry = NodeEntry {
             node,
             lane,
@@ -227,6 +229,7 @@ pub(super) fn build(
         run_seed: seed,
         waker: waker.clone(),
         virtual_time: clock.is_virtual(),
+        deadline: node.deadline,
         shared,
     };
     catch_unwind(AssertUnwindSafe(|| (node.spec.build)(setup))).unwrap_or_else(|_| {

@@ -253,6 +253,7 @@ mod tests {
             run_seed: 1,
             waker: sidetone_core::NodeWaker::default(),
             virtual_time: true,
+            deadline: None,
             shared: &Shared::default(),
         });
         assert_eq!(made.unwrap().output_types(), [Some(MediaType::packets(Codec::Opus))]);

@@ -273,6 +273,7 @@ mod tests {
             run_seed: 1,
             waker: sidetone_core::NodeWaker::default(),
             virtual_time: true,
+            deadline: None,
             shared: &Shared::default(),
         })
         .unwrap();
