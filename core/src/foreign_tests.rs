@@ -2,6 +2,8 @@
 //! becomes of those that take longer.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::engine_tests::{IN, OUT, PASS, SINK, SOURCE, chain, node, numbers, run, spec, virtual_time};
@@ -123,6 +125,53 @@ fn a_late_node_that_cannot_be_passed_by_stops() {
     let (report, _, events) = run(graph, options);
     assert!(report.faults[0].to_string().ends_with("the node stops"), "{events:?}");
     assert_eq!(report.stages[1].late_calls, 5);
+}
+
+/// Notes where the frames lie that come to it, and gives others.
+struct Apart;
+
+/// A memory, and the offset there.
+type At = Option<(u64, usize)>;
+
+/// Where each frame was, and what was made of it.
+static PLACES: Mutex<Vec<[At; 2]>> = Mutex::new(Vec::new());
+
+impl Node for Apart {
+    fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        let place = |frame: &Frame| frame.shared_place().map(|place| (place.memory.id(), place.offset));
+        if let Some(frame) = cx.pop(0) {
+            let came = place(&frame);
+            let made = cx.packet(0, Codec::Opus, &[1; 8], frame.into_header());
+            PLACES.lock().unwrap().push([came, place(&made)]);
+            cx.push(0, made);
+        }
+        Ok(())
+    }
+}
+
+spec!(APART, "mock.apart", &[IN], &[OUT], &[], Placement::Shared, &same, |_: Setup<'_>| Ok(
+    Box::new(Apart) as Box<dyn Node>
+));
+
+#[test]
+fn a_frame_that_came_through_another_node_reaches_one_that_runs_apart_in_shared_memory() {
+    let mut graph = chain(vec![
+        node("source", &SOURCE, &[("count", 100)]),
+        node("pass", &PASS, &[]),
+        node("apart", &APART, &[]),
+        node("sink", &SINK, &[]),
+    ]);
+    (graph.nodes[2].foreign, graph.nodes[2].deadline) = (Foreign::Apart, Some(Duration::from_millis(5)));
+    let (_, seen, _) = run(graph, virtual_time());
+    let places = PLACES.lock().unwrap();
+    assert_eq!((seen.len(), places.len()), (100, 100));
+    let memories: BTreeSet<_> =
+        places.iter().map(|places| places.map(|place| place.map(|(memory, _)| memory))).collect();
+    let [[Some(came), Some(made)]] = memories.into_iter().collect::<Vec<_>>()[..] else {
+        panic!("not all of it: {places:?}")
+    };
+    assert_ne!(came, made, "what it may write is not where others write");
+    assert!(places.iter().flatten().flatten().all(|(_, offset)| offset % 4_096 == 0));
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub use crate::frame_pool::{FramePool, WhenDry};
 use crate::ledger::Trail;
 use crate::media_type::{Codec, Medium, PixelFormat, Size};
 use crate::pool::{Placed, Places, Pooled};
+use crate::shared_memory::{Place, SharedPlace};
 use crate::timestamp::{Timestamp, duration_nanos};
 
 /// Bytes that every plane, channel and row begins on a multiple of.
@@ -29,18 +30,29 @@ unsafe impl bytemuck::Zeroable for Block {}
 #[allow(unsafe_code)]
 unsafe impl bytemuck::Pod for Block {}
 
-/// The storage of one frame: whole blocks of 64 aligned bytes.
+/// The storage of one frame: whole blocks of 64 aligned bytes, which another
+/// process may be able to map.
 pub struct Buffer {
-    blocks: Vec<Block>,
+    storage: Storage,
     /// Whether a frame in it goes nowhere, because its pool is dry.
     is_spare: bool,
+}
+
+enum Storage {
+    Own(Vec<Block>),
+    Shared(Place),
 }
 
 impl Buffer {
     /// At least `bytes` zero bytes. \[control\]
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self { blocks: vec![Block([0; ALIGN]); bytes.div_ceil(ALIGN)], is_spare: false }
+        Self { storage: Storage::Own(vec![Block([0; ALIGN]); bytes.div_ceil(ALIGN)]), is_spare: false }
+    }
+
+    /// What another process can map. \[control\]
+    pub(crate) const fn shared(place: Place) -> Self {
+        Self { storage: Storage::Shared(place), is_spare: false }
     }
 
     /// The same, but a frame in it goes nowhere. \[control\]
@@ -51,15 +63,21 @@ impl Buffer {
     /// How many bytes it holds. \[any\]
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.blocks.len() * ALIGN
+        self.bytes().len()
     }
 
     fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.blocks)
+        match &self.storage {
+            Storage::Own(blocks) => bytemuck::cast_slice(blocks),
+            Storage::Shared(place) => place.bytes(),
+        }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.blocks)
+        match &mut self.storage {
+            Storage::Own(blocks) => bytemuck::cast_slice_mut(blocks),
+            Storage::Shared(place) => place.bytes_mut(),
+        }
     }
 }
 
@@ -406,6 +424,16 @@ impl Frame {
     #[inline]
     pub(crate) fn is_spare(&self) -> bool {
         self.buffer.is_spare
+    }
+
+    /// Where another process finds its bytes: the same that [`Frame::bytes`] gives,
+    /// from there on. `None` where they lie in memory of this process alone. \[any\]
+    #[must_use]
+    pub fn shared_place(&self) -> Option<SharedPlace<'_>> {
+        match &self.buffer.storage {
+            Storage::Own(_) => None,
+            Storage::Shared(place) => Some(place.shared()),
+        }
     }
 
     /// The bytes in use: a packet's payload, or all planes or channels with

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::frame::{Buffer, Format, Frame, FrameBody, Header};
+use crate::frame::{ALIGN, Buffer, Format, Frame, FrameBody, Header};
 use crate::ledger::NodeLedger;
 use crate::pool::{Places, Pool, Pooled, places};
 use crate::pool_plan::{self, PoolPlan};
+use crate::shared_memory::SharedMemory;
 
 /// Bytes of buffers made ahead where nobody planned for the output.
 const FIRST_FILL: usize = 1 << 18;
@@ -67,6 +68,7 @@ impl FramePool {
             at_start: false,
             shared: None,
             when_dry: WhenDry::Allocate,
+            mapped: None,
         };
         Self::of(plan, bodies)
     }
@@ -100,7 +102,7 @@ impl FramePool {
     fn prepare(&mut self, bytes: usize) -> &Pool<Buffer> {
         self.dry_before += self.pool.as_deref().map_or(0, Pool::dry);
         self.bytes = bytes;
-        let pool = Pool::new(self.plan.slots, move || Buffer::new(bytes));
+        let pool = buffers(&self.plan, bytes);
         // Enough that the steady state that follows allocates nothing, and, where
         // the size was not planned for, not so many that the first frame is late.
         let most = if self.plan.bytes == Some(bytes) { usize::MAX } else { (FIRST_FILL / bytes).max(1) };
@@ -150,13 +152,24 @@ impl FramePool {
     }
 }
 
+/// A pool as planned, of buffers of `bytes`.
+fn buffers(plan: &PoolPlan, bytes: usize) -> Pool<Buffer> {
+    // Where the system gives no shared memory, frames are copied to where the other
+    // process finds them.
+    let memory = plan.mapped.and_then(|access| SharedMemory::of_places(plan.slots, bytes, access).ok());
+    Pool::new(plan.slots, move || {
+        let place = memory.as_ref().and_then(|memory| memory.place(bytes.next_multiple_of(ALIGN)));
+        place.map_or_else(|| Buffer::new(bytes), Buffer::shared)
+    })
+}
+
 /// The pools that outputs have in common, by number. \[control\]
 pub(crate) fn shared_pools<'a>(
     plans: impl Iterator<Item = &'a PoolPlan>,
 ) -> BTreeMap<usize, Arc<Pool<Buffer>>> {
     let made = pool_plan::shared(plans).into_iter().map(|(number, plan)| {
         let bytes = plan.bytes.unwrap_or_default();
-        let pool = Pool::new(plan.slots, move || Buffer::new(bytes));
+        let pool = buffers(&plan, bytes);
         pool.fill(plan.prefill);
         (number, Arc::new(pool))
     });
@@ -166,15 +179,24 @@ pub(crate) fn shared_pools<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media_type::Codec;
+    use crate::frame::VideoFormat;
+    use crate::media_type::{Codec, Size};
+    use crate::shared_memory::Access;
 
     #[test]
     fn a_dry_pool_does_what_its_plan_says_and_counts_it() {
         let format = Format::Packet { codec: Codec::Opus, len: 100 };
         for when_dry in [WhenDry::Allocate, WhenDry::Drop] {
             let ledger = Arc::default();
-            let plan =
-                PoolPlan { bytes: Some(128), slots: 2, prefill: 2, at_start: true, shared: None, when_dry };
+            let plan = PoolPlan {
+                bytes: Some(128),
+                slots: 2,
+                prefill: 2,
+                at_start: true,
+                shared: None,
+                when_dry,
+                mapped: None,
+            };
             let mut pool = FramePool::planned(plan, &Arc::new(places(4)), None, &ledger);
             let mut frames: Vec<_> = (0..4).map(|_| pool.frame(Header::default(), format, 0)).collect();
             let spare: Vec<_> = frames.iter().map(Frame::is_spare).collect();
@@ -188,6 +210,36 @@ mod tests {
     }
 
     #[test]
+    fn what_another_process_maps_is_shared_memory_as_long_as_the_pool_is_not_dry() {
+        let format = Format::Video(VideoFormat::i420(Size::new(65, 3)));
+        let plan = PoolPlan {
+            bytes: None,
+            slots: 3,
+            prefill: 1,
+            at_start: false,
+            shared: None,
+            when_dry: WhenDry::Allocate,
+            mapped: Some(Access::Read),
+        };
+        let mut pool = FramePool::planned(plan, &Arc::new(places(8)), None, &Arc::default());
+        let mut first = pool.frame(Header::default(), format, 0);
+        first.bytes_mut().fill(7);
+        let mut copied = first.clone();
+        copied.planes_mut()[0].row_mut(1)[64] = 9;
+        let third = pool.frame(Header::default(), format, 0);
+        let dry = pool.frame(Header::default(), format, 0);
+        let found = [&first, &copied, &third, &dry].map(|frame| frame.shared_place());
+        let [Some(a), Some(b), Some(c), None] = found else { panic!("{found:?}") };
+        assert!([b, c].iter().all(|place| place.memory.id() == a.memory.id()));
+        assert!(a.offset != b.offset && b.offset != c.offset && a.offset != c.offset);
+        assert_eq!((first.plane(0).row(1)[64], copied.plane(0).row(1)[64], copied.bytes()[0]), (7, 9, 7));
+        // A larger picture has the pool made anew, in memory of its own.
+        let larger = pool.frame(Header::default(), Format::Video(VideoFormat::i420(Size::new(300, 300))), 0);
+        assert_ne!(larger.shared_place().unwrap().memory.id(), a.memory.id());
+        assert_eq!(first.bytes()[0], 7, "what is out stays");
+    }
+
+    #[test]
     fn outputs_that_share_a_pool_have_together_what_each_may_have() {
         let format = Format::Packet { codec: Codec::Opus, len: 100 };
         let plan = PoolPlan {
@@ -197,6 +249,7 @@ mod tests {
             at_start: true,
             shared: Some(7),
             when_dry: WhenDry::Allocate,
+            mapped: None,
         };
         let (pools, bodies) = (shared_pools([plan, plan].iter()), Arc::new(places(8)));
         let (a, b) = (Arc::default(), Arc::default());

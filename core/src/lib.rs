@@ -68,6 +68,7 @@ mod schedule_tests;
 mod scope;
 pub mod scratch;
 pub mod setting;
+pub mod shared_memory;
 mod splice;
 pub mod suggest;
 mod supervisor;
@@ -110,6 +111,7 @@ pub use registry::{Foreign, Mismatch, Negotiated, NodeSpec, Offer, Placement, Re
 pub use report::Report;
 pub use schedule::Schedule;
 pub use setting::{NoSetting, Setting};
+pub use shared_memory::{Access, SharedMemory, SharedPlace};
 pub use timestamp::Timestamp;
 pub use trace::{TraceReader, Traced, Tracer, trace};
 pub use transaction::{Operation, Transaction};

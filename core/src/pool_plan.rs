@@ -8,13 +8,15 @@
 //! way, and a few more for every node on the way: those that it works on, keeps
 //! to compare, or (jitter buffers, simulated networks) holds back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::frame::{self, AudioFormat, VideoFormat, WhenDry};
 use crate::graph::Graph;
 use crate::media_type::{MediaType, Medium};
 use crate::net::{Net, NetLink};
+use crate::registry::Foreign;
 use crate::schedule::default_capacity;
+use crate::shared_memory::Access;
 
 /// How many members of a template are counted on where the graph does not say.
 const MEMBERS: usize = 8;
@@ -48,6 +50,10 @@ pub struct PoolPlan {
     pub shared: Option<usize>,
     /// What becomes of a frame when none is free and no more may be made.
     pub when_dry: WhenDry,
+    /// What another process does with the buffers, which then lie in memory that
+    /// it can map: frames that reach a node whose code runs apart, or that it makes.
+    /// Those made for want of a free one do not, and have to be copied.
+    pub mapped: Option<Access>,
 }
 
 impl PoolPlan {
@@ -84,7 +90,7 @@ fn share(pools: &mut [Vec<PoolPlan>], lane_of: &[usize]) {
     let mut alike: BTreeMap<_, Vec<&mut PoolPlan>> = BTreeMap::new();
     for (pools, lane) in pools.iter_mut().zip(lane_of) {
         for plan in pools.iter_mut().filter(|plan| plan.at_start && plan.when_dry == WhenDry::Allocate) {
-            alike.entry((lane, plan.bytes)).or_default().push(plan);
+            alike.entry((lane, plan.bytes, plan.mapped)).or_default().push(plan);
         }
     }
     for (number, plans) in alike.into_values().filter(|plans| plans.len() > 1).enumerate() {
@@ -101,7 +107,11 @@ pub(crate) fn plan(graph: &Graph, lane_of: &[usize]) -> (Vec<Vec<PoolPlan>>, Vec
         let node = &net.nodes[index];
         let pool = |(port, media): (usize, &MediaType)| {
             let many = if node.spec.outputs[port].each.is_some() { MEMBERS } else { 1 };
-            let slots = (held(media) + reach.from(index, port)).saturating_mul(many).min(MOST);
+            let behind = reach.behind(index, port);
+            let slots = (held(media) + reach.held(&behind)).saturating_mul(many).min(MOST);
+            let is_apart = node.foreign == Foreign::Apart;
+            let comes_apart =
+                |(link, _): &(usize, usize)| net.nodes[net.links[*link].to.0].foreign == Foreign::Apart;
             let bytes = bytes(media);
             // What takes many into one makes that one itself.
             let takes = node.inputs.iter().zip(node.spec.inputs).filter(|(_, port)| !port.many);
@@ -111,9 +121,14 @@ pub(crate) fn plan(graph: &Graph, lane_of: &[usize]) -> (Vec<Vec<PoolPlan>>, Vec
                 bytes,
                 slots,
                 prefill: if all { slots } else { slots.min(first(media)) },
-                at_start: bytes.is_some() && !hands_on,
+                // What runs apart gives other frames than it takes.
+                at_start: bytes.is_some() && (is_apart || !hands_on),
                 shared: None,
                 when_dry: graph.when_dry,
+                mapped: match is_apart {
+                    true => Some(Access::Write),
+                    false => behind.iter().any(comes_apart).then_some(Access::Read),
+                },
             }
         };
         node.outputs.iter().enumerate().map(pool).collect()
@@ -192,29 +207,35 @@ impl<'a> Reach<'a> {
         Self { net, graph, leaving }
     }
 
-    /// Behind output `port` of node `node`: in the links that its frames reach,
-    /// and in the nodes between.
-    fn from(&self, node: usize, port: usize) -> usize {
-        let mut seen = vec![false; self.net.links.len()];
+    /// The links that the frames of output `port` of node `node` may reach, and how
+    /// many there are of each.
+    fn behind(&self, node: usize, port: usize) -> Vec<(usize, usize)> {
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
         let mut open: Vec<(usize, usize)> =
             self.links(node, |link| link.from.1 == port).map(|link| (link, 1)).collect();
-        let mut sum: usize = 0;
         while let Some((index, before)) = open.pop() {
-            if std::mem::replace(&mut seen[index], true) {
+            if !seen.insert(index) {
                 continue;
             }
             let link = &self.net.links[index];
             let many = before * self.members(link);
-            let capacity = link.capacity.unwrap_or_else(|| default_capacity(&link.media));
-            sum = sum.saturating_add(many.saturating_mul(capacity + held(&link.media)));
+            found.push((index, many));
             let outputs = &self.net.nodes[link.to.0].outputs;
             let hands_on = |next: &NetLink| outputs[next.from.1].meet(&link.media).is_some();
             open.extend(self.links(link.to.0, hands_on).map(|next| (next, many)));
-            if sum >= MOST {
-                break;
-            }
         }
-        sum.min(MOST)
+        found
+    }
+
+    /// How many frames may be in these links, and in the nodes that they lead to.
+    fn held(&self, links: &[(usize, usize)]) -> usize {
+        let one = |&(index, many): &(usize, usize)| {
+            let link = &self.net.links[index];
+            let capacity = link.capacity.unwrap_or_else(|| default_capacity(&link.media));
+            many.saturating_mul(capacity + held(&link.media))
+        };
+        links.iter().map(one).fold(0, usize::saturating_add).min(MOST)
     }
 
     fn links(&self, node: usize, fits: impl Fn(&NetLink) -> bool) -> impl Iterator<Item = usize> {
@@ -304,6 +325,28 @@ file = { kind = "file.wav_sink", path = "out.wav" }
         for pool in pools.iter().flatten() {
             assert_eq!((pool.prefill, pool.shared, pool.when_dry), (pool.slots, None, WhenDry::Drop));
         }
+    }
+
+    #[test]
+    fn what_reaches_a_node_that_runs_apart_can_be_mapped_and_nothing_else() {
+        let (graph, pools) = pools(
+            r#"
+sidetone = 1
+links = ["cam -> scale -> tint -> shade -> file", "tone -> sound"]
+[nodes]
+cam = { kind = "test.scene" }
+scale = { kind = "effect.scale", size = [320, 180] }
+tint = { kind = "plugin.tint" }
+shade = { kind = "plugin.tint", isolate = "process" }
+file = { kind = "file.y4m_sink", path = "out.y4m" }
+tone = { kind = "test.tone" }
+sound = { kind = "file.wav_sink", path = "out.wav" }
+"#,
+        );
+        let of = |name: &str| pools[graph.node(name).unwrap()][0];
+        let mapped = ["cam", "scale", "tint", "shade", "tone"].map(|name| of(name).mapped);
+        assert_eq!(mapped, [None, Some(Access::Read), Some(Access::Read), Some(Access::Write), None]);
+        assert_eq!((of("tint").at_start, of("shade").at_start), (false, true), "it hands nothing on");
     }
 
     #[test]
