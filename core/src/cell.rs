@@ -8,7 +8,7 @@ use crate::context::{Context, Outbox, Wiring};
 use crate::control::{Control, Through};
 use crate::deadline::Deadline;
 use crate::duties::Duties;
-use crate::event::EventKind;
+use crate::event::{EventKind, Renewal};
 use crate::fault::{Fault, FaultKind};
 use crate::frame::{Frame, Header};
 use crate::ledger::{DropReason, NodeId};
@@ -200,7 +200,25 @@ impl Cell {
         self.started = false;
         self.finishing = false;
         self.wiring.wake_at = None;
+        self.deadline = self.deadline.map(|deadline| Deadline::new(deadline.limit));
         std::mem::replace(&mut self.node, node)
+    }
+
+    /// A new node in place of one that runs or has failed, between two calls: it goes
+    /// on with the state of one that runs, with its links, and with what waits in
+    /// them. Gives back the node that is not wanted, to be dropped off the lane, and
+    /// what came of it; nothing comes of one that has ended.
+    pub(crate) fn renew(&mut self, mut with: Box<dyn Node>) -> (Box<dyn Node>, Option<Renewal>) {
+        let renewal = match self.state {
+            State::Ended => return (with, None),
+            State::Running => hand_over(&mut *self.node, &mut *with),
+            _ => Renewal::Fresh,
+        };
+        // What the old one waited for, the new one may, too.
+        let wake_at = self.wiring.wake_at;
+        let old = self.replace(with);
+        self.wiring.wake_at = wake_at;
+        (old, Some(renewal))
     }
 
     /// Whether the node should be called at `now`: at once then.
@@ -472,4 +490,15 @@ impl Cell {
             self.wiring.ledger.rendered.record(&header, medium, end);
         }
     }
+}
+
+/// Has one node go on with the state of another.
+fn hand_over(from: &mut dyn Node, to: &mut dyn Node) -> Renewal {
+    let hand_over = || match from.save_state() {
+        Some(state) => to.load_state(&state).map(|()| Renewal::Continued),
+        None => Ok(Renewal::Fresh),
+    };
+    let panicked = || Fault::new(FaultKind::Panic, "it panicked over its state; this is a defect in it");
+    let outcome = catch_unwind(AssertUnwindSafe(hand_over)).unwrap_or_else(|_| Err(panicked()));
+    outcome.unwrap_or_else(Renewal::Refused)
 }

@@ -119,7 +119,7 @@ pub struct Handle {
     stop: Arc<AtomicBool>,
     sets: Sender<Set>,
     asks: Sender<Notice>,
-    edits: Sender<Request>,
+    requests: Sender<Request>,
 }
 
 pub(crate) struct Set {
@@ -128,10 +128,10 @@ pub(crate) struct Set {
     pub(crate) value: Value,
 }
 
-/// An edit that somebody asked for.
-struct Request {
-    transaction: Transaction,
-    answer: Sender<Result<Change, Diagnostics>>,
+/// What somebody asked for.
+enum Request {
+    Edit { transaction: Transaction, answer: Sender<Result<Change, Diagnostics>> },
+    Renew { kinds: Vec<String> },
 }
 
 /// What becomes of an edit. \[control\]
@@ -181,7 +181,8 @@ impl Handle {
     /// makes of an edited file. What comes of a transaction is checked as graph
     /// files are.
     ///
-    /// Nodes of the same name and kind that differ in live parameters alone go on,
+    /// Nodes of the same name and kind (the very [`NodeSpec`](crate::NodeSpec), not
+    /// another of its name) that differ in live parameters alone go on,
     /// with these set; links between them that read the same lose nothing. What is
     /// new is made first, off the lanes; if any of it cannot be made, nothing
     /// changes. What goes drains. What becomes of the edit, `run` tells its
@@ -189,8 +190,24 @@ impl Handle {
     pub fn edit(&self, transaction: impl Into<Transaction>) -> Pending {
         let (answer, outcome) = crossbeam_channel::bounded(1);
         // If the run is over, dropping the request tells whoever waits.
-        let _ = self.edits.send(Request { transaction: transaction.into(), answer });
+        let _ = self.requests.send(Request::Edit { transaction: transaction.into(), answer });
         Pending(outcome)
+    }
+
+    /// Makes every node of these kinds anew while it runs, such as when what their
+    /// `build` loads has changed: with its present parameters, links and what waits
+    /// in them, and the state that it gives ([`Node::save_state`]). The new one is
+    /// made off the lanes and takes its place between two calls, so that no frame is
+    /// lost; where none can be made, the one before goes on. One that has failed and
+    /// was passed by runs again. For each node an [`EventKind::Renewed`] tells what
+    /// came of it. For kinds whose ports or parameters have changed, see
+    /// [`Handle::edit`]. \[control\]
+    ///
+    /// [`Node::save_state`]: crate::Node::save_state
+    pub fn renew(&self, kinds: &[&str]) {
+        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        // The run may be over, in which case there is nothing to renew.
+        let _ = self.requests.send(Request::Renew { kinds });
     }
 }
 
@@ -200,7 +217,7 @@ pub struct Engine {
     lanes: LaneDriver,
     notices: Receiver<Notice>,
     sets: Receiver<Set>,
-    edits: Receiver<Request>,
+    requests: Receiver<Request>,
     handle: Handle,
     options: Options,
 }
@@ -215,7 +232,7 @@ impl Engine {
     pub fn new(graph: Graph, options: Options) -> Result<Self, Diagnostics> {
         let (sender, notices) = crossbeam_channel::bounded(NOTICES.max(2 * graph.nodes.len()));
         let (set, sets) = crossbeam_channel::unbounded();
-        let (edit, edits) = crossbeam_channel::unbounded();
+        let (request, requests) = crossbeam_channel::unbounded();
         let mut lanes = if options.clock.is_virtual() {
             LaneDriver::InTurn(Vec::new())
         } else {
@@ -224,8 +241,8 @@ impl Engine {
         let schedule = Schedule::compile(&graph, schedule::cores(&options.clock));
         let asks = sender.clone();
         let supervisor = Supervisor::new(graph, schedule, &options, sender, &mut lanes)?;
-        let handle = Handle { stop: Arc::default(), sets: set, edits: edit, asks };
-        Ok(Self { supervisor, lanes, notices, sets, edits, handle, options })
+        let handle = Handle { stop: Arc::default(), sets: set, requests: request, asks };
+        Ok(Self { supervisor, lanes, notices, sets, requests, handle, options })
     }
 
     /// For stopping and changing the run from elsewhere. \[any\]
@@ -312,9 +329,16 @@ impl Engine {
             self.supervisor.heed(notice, &mut self.lanes, observe);
         }
         while !self.supervisor.is_fading()
-            && let Ok(Request { transaction, answer }) = self.edits.try_recv()
+            && let Ok(request) = self.requests.try_recv()
         {
             any = true;
+            let (transaction, answer) = match request {
+                Request::Edit { transaction, answer } => (transaction, answer),
+                Request::Renew { kinds } => {
+                    self.supervisor.renew(&kinds, observe);
+                    continue;
+                }
+            };
             let outcome = self.supervisor.edit(transaction, &mut self.lanes);
             observe(Update::Edited {
                 at: self.supervisor.seconds(self.options.clock.now()),
@@ -337,7 +361,7 @@ impl Engine {
         select.recv(&self.notices);
         select.recv(&self.sets);
         if !fading {
-            select.recv(&self.edits);
+            select.recv(&self.requests);
         }
         // Whatever is ready, `attend` finds.
         let _ = select.ready_timeout(limit);

@@ -128,10 +128,37 @@ pub enum EventKind {
         /// How much less: 0 (all again) to 3.
         level: i64,
     },
+    /// The node was to be made anew while it runs; what came of it follows.
+    Renewed(Renewal),
     /// The node has put out its last frame.
     Ended,
     /// Anything else worth telling a person.
     Notice(Arc<str>),
+}
+
+/// What came of making a node anew while it runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renewal {
+    /// The new one goes on with the state of the one before.
+    Continued,
+    /// The new one begins afresh: the one before had no state, or had failed.
+    Fresh,
+    /// The new one begins afresh, since the state of the one before would not do.
+    Refused(Fault),
+    /// There is no new one, for this reason; the one before goes on.
+    Kept(Arc<str>),
+}
+
+impl fmt::Display for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Continued => f.write_str("made anew; it goes on with its state"),
+            Self::Fresh => f.write_str("made anew; it begins afresh"),
+            Self::Refused(why) => write!(f, "made anew; it begins afresh, without its state: {why}"),
+            Self::Kept(why) => write!(f, "not made anew: {why}; the one before goes on"),
+        }
+    }
 }
 
 /// Something that a node measures of the media that passes it. Each figure is
@@ -182,6 +209,7 @@ impl fmt::Display for EventKind {
             Self::DropsLate { older_than_ms: None } => f.write_str("drops nothing for being late any more"),
             Self::Degraded { level: 0 } => f.write_str("does all again"),
             Self::Degraded { level } => write!(f, "does less: level {level} of 3"),
+            Self::Renewed(renewal) => renewal.fmt(f),
             Self::Ended => f.write_str("ended"),
             Self::Notice(text) => f.write_str(text),
         }

@@ -94,6 +94,8 @@ pub(crate) enum Message {
     Edit(Box<Edit>),
     /// A new node for a cell that awaits one.
     Replace { node: NodeId, with: Box<dyn Node> },
+    /// A new node for one that runs, or has failed.
+    Renew { node: NodeId, with: Box<dyn Node> },
     /// No new node can be made for a cell that awaits one.
     GiveUp { node: NodeId },
     /// Nodes are called from now on.
@@ -414,6 +416,18 @@ impl Lane {
                         _ => with,
                     };
                     self.ready.set_all(self.order.len());
+                    self.notify(Notice::Left(Box::new(old)));
+                }
+                Message::Renew { node, with } => {
+                    let (old, renewal) = match self.cell_mut(node) {
+                        Some(cell) => cell.renew(with),
+                        None => (with, None),
+                    };
+                    self.ready.set_all(self.order.len());
+                    if let Some(renewal) = renewal {
+                        let kind = EventKind::Renewed(renewal);
+                        self.notify(Notice::Event(Event { at: self.now, node, kind }));
+                    }
                     self.notify(Notice::Left(Box::new(old)));
                 }
                 Message::GiveUp { node } => {

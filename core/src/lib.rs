@@ -59,6 +59,8 @@ pub mod read_error;
 mod ready;
 pub mod recording;
 pub mod registry;
+#[cfg(test)]
+mod renewal_tests;
 pub mod report;
 mod ring;
 pub mod rtp;
@@ -91,7 +93,7 @@ pub use control::{Control, Through};
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Place, Severity, Sources};
 pub use edit::Change;
 pub use engine::{Engine, Handle, Options, Progress, Update};
-pub use event::{Event, EventKind, Figure, Key, LeaveReason};
+pub use event::{Event, EventKind, Figure, Key, LeaveReason, Renewal};
 pub use fault::{Fault, FaultKind, NodeError};
 pub use frame::{AudioFormat, Flags, Format, Frame, Header, Plane, PlaneMut, VideoFormat, WhenDry};
 pub use graph::{

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::control::{Control, Through};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::media_type::MediaType;
 use crate::param::Params;
 use crate::waker::NodeWaker;
@@ -57,6 +57,28 @@ pub trait Node: Send {
             cx.forward(control);
         }
         Ok(())
+    }
+
+    /// What it has come to know while it ran, for one of its kind that takes its
+    /// place (a newer build of the same plugin, say): a count, a filter's past,
+    /// what it has learnt of a face. `None` is nothing, the default. Frames that
+    /// it holds back cannot be part of it. Called between two calls of
+    /// `process`; it may allocate, on whatever lane.
+    fn save_state(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Goes on where the one before left off, before its first call. `state` is
+    /// what another's `save_state` gave, which may have been of another version:
+    /// it is to be checked like anything that comes from outside. One that
+    /// refuses stays as it was made.
+    ///
+    /// # Errors
+    /// A `Fault` that says why it cannot go on from there; it then runs from its
+    /// beginning, and the run tells of it.
+    fn load_state(&mut self, state: &[u8]) -> Result<(), Fault> {
+        let _ = state;
+        Err(Fault::new(FaultKind::BadMedia, "this kind takes no state"))
     }
 
     /// What its outputs carry, where opening a file or device told more than

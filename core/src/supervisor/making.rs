@@ -7,7 +7,10 @@ use std::sync::Arc;
 use crate::cell::Cell;
 use crate::clock::Clock;
 use crate::context::Wiring;
+use crate::control::Control;
 use crate::deadline::Deadline;
+use crate::engine::Update;
+use crate::event::{EventKind, Renewal};
 use crate::fault::NodeError;
 use crate::frame::FramePool;
 use crate::graph::GraphNode;
@@ -16,6 +19,7 @@ use crate::ledger::{NodeId, NodeLedger};
 use crate::link::{self, Crossing, Inlet, LinkId, Outlet, Overflow, Source, Taker, Waking};
 use crate::media_type::MediaType;
 use crate::node::{Node, Setup, Shared};
+use crate::param::{DEGRADE, Value};
 use crate::pool_plan::PoolPlan;
 use crate::waker::{NodeWaker, Place};
 
@@ -138,6 +142,46 @@ impl Supervisor {
         };
         self.nodes.insert(id, Box::new(entry));
         Box::new(cell)
+    }
+
+    /// Makes every node of these kinds anew that runs or was passed by, and sends it
+    /// to its lane.
+    pub(crate) fn renew(&mut self, kinds: &[String], observe: &mut dyn FnMut(Update<'_>)) {
+        let is_meant = |entry: &NodeEntry| {
+            !entry.ended && entry.leaving.is_none() && kinds.iter().any(|kind| kind == entry.node.spec.kind)
+        };
+        let meant: Vec<_> =
+            self.nodes.iter().filter(|(_, entry)| is_meant(entry)).map(|(id, _)| *id).collect();
+        for id in meant {
+            let Some(entry) = self.nodes.get(&id) else { continue };
+            let mailbox = &self.lanes[&entry.lane].mailbox;
+            match self.made_anew(&entry.node, &entry.waker) {
+                Ok(with) => {
+                    self.restarts.retain(|(_, other)| *other != id);
+                    post(mailbox, Message::Renew { node: id, with });
+                    if let Some(level) = entry.level {
+                        let control = Control::Set { param: DEGRADE.name, value: Value::Int(level) };
+                        post(mailbox, Message::Control { node: id, control, through: None });
+                    }
+                }
+                Err(why) => {
+                    let kind = EventKind::Renewed(Renewal::Kept(why.into()));
+                    let at = self.seconds(self.clock.now());
+                    observe(Update::Event { at, node: &entry.node.name, kind: &kind });
+                }
+            }
+        }
+    }
+
+    /// Another node like one that runs, or why there can be none beside it.
+    fn made_anew(&self, node: &GraphNode, waker: &NodeWaker) -> Result<Box<dyn Node>, String> {
+        if node.spec.outputs.iter().any(|port| port.each.is_some()) {
+            return Err("it has members, who would have to come anew".into());
+        }
+        if let Some(why) = self.is_being_written(node) {
+            return Err(why.message);
+        }
+        build(node, waker, self.seed, &self.clock, &self.shared).map_err(|error| error.to_string())
     }
 
     /// What wakes a node that is about to be made, under the number that it will

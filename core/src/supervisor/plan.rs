@@ -328,7 +328,8 @@ impl Supervisor {
             (Some(was), Some(is)) => was.meet(is).is_some(),
             _ => true,
         };
-        old.spec.kind == node.spec.kind
+        // A library that was loaded anew describes its kinds anew.
+        std::ptr::eq(old.spec, node.spec)
             && old.lane == node.lane
             && node.spec.params.iter().all(same)
             && media.all(|(was, is)| fits(was, is))
@@ -337,7 +338,7 @@ impl Supervisor {
     /// Gives `node` the parameters that the running one of its name was given while
     /// it ran, where it is to be what it `was`.
     fn keep_set(&self, node: &mut GraphNode, was: &GraphNode) {
-        let Some(id) = self.running(&node.name).filter(|_| node.spec.kind == was.spec.kind) else { return };
+        let Some(id) = self.running(&node.name).filter(|_| std::ptr::eq(node.spec, was.spec)) else { return };
         for param in node.spec.params.iter().filter(|param| param.live) {
             let now = self.nodes[&id].node.params.get(param.name);
             if let Some(now) = now.filter(|_| node.params.get(param.name) == was.params.get(param.name)) {
@@ -355,7 +356,7 @@ impl Supervisor {
 
     /// A file that a node would make while another still writes it: both would
     /// be spoilt.
-    fn is_being_written(&self, node: &GraphNode) -> Option<Diagnostic> {
+    pub(super) fn is_being_written(&self, node: &GraphNode) -> Option<Diagnostic> {
         let paths = |node: &GraphNode| {
             let is_sink = node.spec.outputs.is_empty();
             let files = node.spec.params.iter().filter(|param| param.kind == ParamKind::Path);
