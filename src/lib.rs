@@ -61,6 +61,8 @@
 //! # }
 //! ```
 
+pub mod plugins;
+
 pub use sidetone_core::*;
 
 /// Every kind of node that Sidetone ships. \[control\]

@@ -338,6 +338,12 @@ impl Context<'_> {
         frame
     }
 
+    /// A packet with room for `capacity` bytes and none in use; write to
+    /// `storage_mut`, then `set_len`.
+    pub fn empty_packet(&mut self, port: usize, codec: Codec, capacity: usize, header: Header) -> Frame {
+        self.wiring.pools[port].frame(header, Format::Packet { codec, len: 0 }, capacity.max(PACKET_ROOM))
+    }
+
     /// An RTP packet with room for `capacity` bytes and none in use; write to
     /// `storage_mut`, then `set_len`.
     pub fn rtp(&mut self, port: usize, codec: Codec, capacity: usize, header: Header) -> Frame {

@@ -174,12 +174,18 @@ impl AudioFormat {
         Timestamp::ZERO.after_units(u64::from(self.samples), self.rate).since(Timestamp::ZERO)
     }
 
-    fn channel_stride(&self) -> usize {
+    /// Bytes from the first sample of one channel to that of the next. \[any\]
+    #[must_use]
+    pub const fn channel_bytes(&self) -> usize {
+        self.channel_stride() * size_of::<f32>()
+    }
+
+    const fn channel_stride(&self) -> usize {
         (self.samples as usize).next_multiple_of(ALIGN / size_of::<f32>())
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.channel_stride() * usize::from(self.channels) * size_of::<f32>()
+        self.channel_bytes() * usize::from(self.channels)
     }
 }
 

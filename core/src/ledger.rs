@@ -226,11 +226,13 @@ pub enum DropReason {
     Stopped,
     /// There was no buffer for it.
     PoolDry,
+    /// The effect that it came to let it go.
+    Declined,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Overflow,
         Self::Late,
         Self::Corrupt,
@@ -239,6 +241,7 @@ impl DropReason {
         Self::Unlinked,
         Self::Stopped,
         Self::PoolDry,
+        Self::Declined,
     ];
 
     /// Its name in reports. \[any\]
@@ -253,6 +256,7 @@ impl DropReason {
             Self::Unlinked => "unlinked",
             Self::Stopped => "stopped",
             Self::PoolDry => "pool_dry",
+            Self::Declined => "declined",
         }
     }
 }

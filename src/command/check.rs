@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use sidetone::{Checked, Diagnostics, Graph, LoadOptions, registry};
+use sidetone::{Checked, Diagnostics, Graph, LoadOptions};
 
-use super::{FINE, WRONG, complain, note, say, setting};
+use super::{FINE, WRONG, complain, kinds, note, say, setting};
 
 /// Check graph files and parts; opens no device, socket, media file or codec
 #[derive(Args)]
@@ -25,10 +25,9 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self) -> u8 {
         let options = LoadOptions { overrides: &self.set, ..LoadOptions::default() };
-        let registry = registry();
         let mut code = FINE;
         for file in &self.files {
-            match Graph::check(file, &registry, &options) {
+            match Graph::check(file, &kinds(Some(file)), &options) {
                 Ok(checked) if self.json => say(&as_json(file, true, &checked.warnings)),
                 Ok(Checked { is_part, nodes, links, templates, warnings }) => {
                     note(&warnings.to_string());

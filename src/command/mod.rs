@@ -12,11 +12,14 @@ mod top;
 mod tune;
 mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
-use sidetone::{Diagnostics, Graph, LoadOptions, registry};
+use sidetone::plugins::{PluginOptions, registry_for};
+use sidetone::{Diagnostics, Graph, LoadOptions, Registry};
 
 /// All went well.
 const FINE: u8 = 0;
@@ -39,6 +42,12 @@ const WRONG: u8 = 2;
                   Exit codes: 0 fine, 1 it failed while running, 2 the graph or the arguments are wrong."
 )]
 struct Cli {
+    /// Look for plugins in this folder, too; may be repeated
+    #[arg(long, value_name = "DIR", global = true)]
+    plugins: Vec<PathBuf>,
+    /// Run every plugin in a process of its own, whatever graphs say
+    #[arg(long, global = true)]
+    isolate_plugins: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -59,7 +68,9 @@ enum Command {
 
 /// Reads the arguments and does what they say.
 pub(crate) fn run() -> ExitCode {
-    let code = match Cli::parse().command {
+    let Cli { plugins, isolate_plugins, command } = Cli::parse();
+    let _ = PLUGINS.set(PluginOptions { folders: plugins, isolate_all: isolate_plugins });
+    let code = match command {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Plan(plan) => plan.run(),
@@ -72,6 +83,20 @@ pub(crate) fn run() -> ExitCode {
         Command::Completions(completions) => completions.run(),
     };
     ExitCode::from(code)
+}
+
+/// What the arguments say of plugins.
+static PLUGINS: OnceLock<PluginOptions> = OnceLock::new();
+
+/// Every kind that a graph in `file` may name. Says once which manifests cannot be
+/// used.
+fn kinds(file: Option<&Path>) -> Registry {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let (registry, wrong) = registry_for(file, PLUGINS.get_or_init(PluginOptions::default));
+    if !TOLD.swap(true, Ordering::Relaxed) {
+        wrong.iter().for_each(|why| note(&format!("warning: a plugin is left out: {why}\n")));
+    }
+    registry
 }
 
 /// Prints to standard output; a closed pipe (`sidetone nodes | head`) is no
@@ -99,7 +124,7 @@ fn note(text: &str) {
 /// Warnings are printed and are no reason to stop.
 fn load(file: &Path, overrides: &[(String, String)], json: bool) -> Result<Graph, u8> {
     let options = LoadOptions { overrides, ..LoadOptions::default() };
-    match Graph::load(file, &registry(), &options) {
+    match Graph::load(file, &kinds(Some(file)), &options) {
         Ok((graph, warnings)) => {
             if !warnings.list.is_empty() && !json {
                 note(&warnings.to_string());

@@ -2,9 +2,9 @@
 
 use clap::Args;
 use serde_json::{Value as Json, json};
-use sidetone::{NodeSpec, ParamKind, ParamSpec, Placement, PortSpec, Value, registry};
+use sidetone::{NodeSpec, ParamKind, ParamSpec, Placement, PortSpec, Value};
 
-use super::{FINE, WRONG, note, say};
+use super::{FINE, WRONG, kinds, note, say};
 use crate::table::{Align, table};
 
 /// List the kinds of nodes, or show one's data sheet
@@ -20,7 +20,7 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn run(&self) -> u8 {
-        let registry = registry();
+        let registry = kinds(None);
         let wanted = self.kind.as_deref().unwrap_or("");
         let exact = registry.get(wanted);
         let some: Vec<&NodeSpec> = match exact {

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory};
 use sidetone::report::{FigureReport, Path, Report};
-use sidetone::{Clock, Engine, Graph, LoadOptions, Medium, Options, Progress, Tracer, Update, registry};
+use sidetone::{Clock, Engine, Graph, LoadOptions, Medium, Options, Progress, Tracer, Update};
 
 use super::watch::Watcher;
-use super::{FAILED, FINE, WRONG, complain, load, note, say, setting};
+use super::{FAILED, FINE, WRONG, complain, kinds, load, note, say, setting};
 use crate::metrics;
 use crate::serve::{self, Page, Site};
 use crate::sight::{Events, Sight, Viewer, is_news};
@@ -199,7 +199,7 @@ impl Run {
             return FINE;
         };
         let options = LoadOptions { overrides: &self.set, ..LoadOptions::default() };
-        match Graph::load(file, &registry(), &options) {
+        match Graph::load(file, &kinds(Some(file)), &options) {
             Ok((graph, _)) => {
                 say(&explain_graph(&graph));
                 FINE

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value as Json, json};
-use sidetone::{Graph, LoadOptions, registry};
+use sidetone::{Graph, LoadOptions};
 
 use self::knobs::Knob;
 use self::picture::{Axis, Dot, Picture, Rank};
@@ -22,7 +22,7 @@ use self::trial::{Outcome, Trial, best, mark_frontier};
 use self::wishes::{Better, Wishes};
 use super::bench::troubles;
 use super::run::seconds;
-use super::{FAILED, FINE, WRONG, complain, load, note, say, setting};
+use super::{FAILED, FINE, WRONG, complain, kinds, load, note, say, setting};
 use crate::measure::{Interrupt, Measured, Reading, Run, measure};
 use crate::statistics::median;
 use crate::table::{Align, table};
@@ -207,7 +207,8 @@ impl Tune {
         let turned = task.knobs.iter().map(|knob| knob.name.clone()).zip(choice.iter().cloned());
         let overrides: Vec<_> = task.set.iter().cloned().chain(turned).collect();
         let options = LoadOptions { overrides: &overrides, ..LoadOptions::default() };
-        let (graph, _) = Graph::load(&self.file, &registry(), &options).map_err(|why| why.to_string())?;
+        let (graph, _) =
+            Graph::load(&self.file, &kinds(Some(&self.file)), &options).map_err(|why| why.to_string())?;
         let mut runs = Vec::new();
         for repeat in 0..self.repeat {
             let seed = self.seed.wrapping_add(u64::from(repeat));

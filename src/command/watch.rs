@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use sidetone::{Diagnostics, Graph, Handle, LoadOptions, registry};
+use sidetone::{Diagnostics, Graph, Handle, LoadOptions};
 
-use super::{complain, note};
+use super::{complain, kinds, note};
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -104,8 +104,11 @@ fn read(file: &Path, overrides: &[(String, String)]) -> (Result<(Graph, Diagnost
         texts.borrow_mut().insert(path.to_owned(), text.as_ref().ok().cloned());
         text
     };
-    let loaded =
-        Graph::load(file, &registry(), &LoadOptions { overrides, read: &read, ..LoadOptions::default() });
+    let loaded = Graph::load(
+        file,
+        &kinds(Some(file)),
+        &LoadOptions { overrides, read: &read, ..LoadOptions::default() },
+    );
     (loaded, texts.into_inner())
 }
 

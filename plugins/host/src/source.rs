@@ -1,0 +1,42 @@
+//! `Source`: everything that an effect is made from, as data, so that another
+//! process can make the same one.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::Given;
+
+/// Which effect, and of which interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Origin {
+    /// A kind of a Sidetone plugin.
+    Plugin {
+        /// The library.
+        library: PathBuf,
+        /// The kind's name.
+        kind: String,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plugin { library, .. } => write!(f, "{}", library.display()),
+        }
+    }
+}
+
+/// Everything that an effect is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// Which effect.
+    pub origin: Origin,
+    /// The values of its parameters, by number.
+    pub params: Vec<(u32, Given)>,
+    /// The only randomness that it may use.
+    pub seed: u64,
+    /// How long a call should take, in nanoseconds; 0 where nothing is known.
+    pub call_ns: u64,
+}

@@ -1,0 +1,36 @@
+//! Plugins: where they are looked for, and their kinds among Sidetone's own.
+
+use std::path::{Path, PathBuf};
+
+use sidetone_core::Registry;
+pub use sidetone_plugin_host::search::{Found, Index, VARIABLE};
+pub use sidetone_plugin_host::{Library, LoadError, Manifest, ManifestError, Shelf, manifest, search};
+
+/// Which plugins may be used, and how.
+#[derive(Clone, Debug, Default)]
+pub struct PluginOptions {
+    /// Folders to look in before those of `SIDETONE_PLUGINS` and that of the graph
+    /// file.
+    pub folders: Vec<PathBuf>,
+    /// Whether every plugin runs in a process of its own, whatever graphs and
+    /// manifests say.
+    pub isolate_all: bool,
+}
+
+/// Every kind of node that Sidetone ships, and those of the plugins that are found
+/// for a graph in `file`; runs no code of theirs. Gives the manifests that cannot
+/// be used, too. \[control\]
+#[must_use]
+pub fn registry_for(file: Option<&Path>, options: &PluginOptions) -> (Registry, Vec<ManifestError>) {
+    let mut registry = crate::registry();
+    let named = std::env::var(VARIABLE).ok();
+    let beside = file.map(|file| match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    });
+    let index = search::find(&search::folders(&options.folders, named.as_deref(), beside.as_deref()));
+    for spec in Shelf::get().kinds(&index, options.isolate_all) {
+        registry.add(spec);
+    }
+    (registry, index.wrong)
+}
