@@ -248,6 +248,7 @@ fn pools_as_text(graph: &Graph, schedule: &Schedule) -> String {
                 None if plan.at_start => "at the start".into(),
                 None => "if asked for".into(),
             };
+            let when = if plan.mapped.is_some() { format!("{when}, in shared memory") } else { when };
             vec![short(output), bytes, plan.slots.to_string(), plan.prefill.to_string(), when]
         })
         .collect();
@@ -406,7 +407,8 @@ fn as_json(graph: &Graph, schedule: &Schedule) -> String {
         .into_iter()
         .map(|PoolRow { output, plan }| {
             json!({ "output": output, "bytes": plan.bytes, "slots": plan.slots, "prefill": plan.prefill,
-                    "at_start": plan.at_start, "shared": plan.shared, "when_dry": plan.when_dry.word() })
+                    "at_start": plan.at_start, "shared": plan.shared, "when_dry": plan.when_dry.word(),
+                    "shared_memory": plan.mapped.is_some() })
         })
         .collect();
     let links: Vec<_> = rows(graph, schedule)
