@@ -303,20 +303,7 @@ impl<'a> Expander<'a> {
         chosen
     }
 
-    /// Says what is wrong with an alternative whatever values it would get.
-    fn check_unchosen(&mut self, alternative: &Alternative) {
-        let What::Kind(kind) = &alternative.what else { return };
-        if kind.text.contains('$') {
-            return;
-        }
-        if let Some(spec) = self.spec(&kind.text, kind.whole()) {
-            for (key, _) in &alternative.params {
-                self.known_param(spec, key);
-            }
-        }
-    }
-
-    fn spec(&mut self, kind: &str, place: Place) -> Option<&'static NodeSpec> {
+    pub(crate) fn spec(&mut self, kind: &str, place: Place) -> Option<&'static NodeSpec> {
         let spec = self.registry.get(kind);
         if spec.is_none() {
             let help =
@@ -351,8 +338,7 @@ impl<'a> Expander<'a> {
         kind: &Text,
         chosen: &Alternative,
     ) -> Option<Entry> {
-        let name = self.plain_text(scope, kind, "kind")?;
-        let spec = self.spec(&name, kind.whole())?;
+        let spec = self.kind_of(scope, address, place, kind, chosen)?;
         self.settings.note_node(address, spec);
         let mut given = Vec::new();
         let mut given_at = Vec::new();

@@ -12,7 +12,7 @@ use crate::mock_kinds::registry;
 use crate::param::Value;
 
 /// Loads "call.toml" of `files`, which are held in memory.
-fn load_with(
+pub(crate) fn load_with(
     files: &[(&str, &str)],
     overrides: &[(&str, &str)],
 ) -> Result<(Graph, Diagnostics), Diagnostics> {

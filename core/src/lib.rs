@@ -23,6 +23,9 @@ pub mod engine;
 mod engine_tests;
 pub mod event;
 mod expand;
+pub mod family;
+#[cfg(test)]
+mod family_tests;
 pub mod fault;
 #[cfg(test)]
 mod foreign_tests;
@@ -94,6 +97,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Label, Place, Severity, Sources};
 pub use edit::Change;
 pub use engine::{Engine, Handle, Options, Progress, Update};
 pub use event::{Event, EventKind, Figure, Key, LeaveReason, Renewal};
+pub use family::Family;
 pub use fault::{Fault, FaultKind, NodeError};
 pub use frame::{AudioFormat, Flags, Format, Frame, Header, Plane, PlaneMut, VideoFormat, WhenDry};
 pub use graph::{

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::family::Family;
 use crate::fault::NodeError;
 use crate::media_type::{Codec, FrameRate, MediaType, Size};
 use crate::param::{ParamDefault, ParamKind, ParamSpec};
@@ -34,8 +35,39 @@ const fn kind(
 
 /// As the default registry, for what the checker asks of it.
 pub(crate) fn registry() -> Registry {
-    Registry::new(KINDS)
+    let mut registry = Registry::new(KINDS);
+    registry.add_family(&HOST);
+    registry
 }
+
+/// Effects that were found on some machine.
+const HOST: Family = Family {
+    kind: "host.mock",
+    summary: "runs effects of others",
+    sheet: "",
+    chosen_by: "effect",
+    find: &|name| EFFECTS.iter().find(|effect| effect.kind.strip_prefix("host.mock/") == Some(name)),
+    all: &|| EFFECTS.iter().collect(),
+};
+
+const EFFECT: ParamSpec = ParamSpec::text("effect", "", "Which effect.").required();
+
+const EFFECTS: &[NodeSpec] = &[
+    kind(
+        "host.mock/cartoon",
+        &[PortSpec::new("in", I420, "")],
+        &[PortSpec::new("out", I420, "")],
+        &[EFFECT, ParamSpec::float("triplevel", 0.5, 0.0, 1.0, "How black edges are.").live()],
+        &same,
+    ),
+    kind(
+        "host.mock/mixture",
+        &[PortSpec::new("a", I420, ""), PortSpec::new("b", I420, "")],
+        &[PortSpec::new("out", I420, "")],
+        &[EFFECT, ParamSpec::int("share", 50, 0, 100, "How much of the first.").unit("%")],
+        &same,
+    ),
+];
 
 const I420: MediaType = MediaType::i420(None, None);
 const OPUS: MediaType = MediaType::packets(Codec::Opus);

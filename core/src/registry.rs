@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::family::Family;
 use crate::fault::NodeError;
 use crate::media_type::MediaType;
 use crate::node::{Node, Setup};
@@ -220,6 +221,7 @@ impl NodeSpec {
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     specs: Vec<&'static NodeSpec>,
+    families: Vec<&'static Family>,
 }
 
 impl Registry {
@@ -238,13 +240,31 @@ impl Registry {
         self.specs.insert(place, spec);
     }
 
+    /// Adds a family of kinds. \[control\]
+    pub fn add_family(&mut self, family: &'static Family) {
+        self.families.retain(|known| known.kind != family.kind);
+        let place = self.families.partition_point(|known| known.kind < family.kind);
+        self.families.insert(place, family);
+    }
+
     /// The kind named `kind`. \[any\]
     #[must_use]
     pub fn get(&self, kind: &str) -> Option<&'static NodeSpec> {
         self.specs.iter().find(|spec| spec.kind == kind).copied()
     }
 
-    /// Every kind, by name. \[any\]
+    /// The family named `kind`. \[any\]
+    #[must_use]
+    pub fn family(&self, kind: &str) -> Option<&'static Family> {
+        self.families.iter().find(|family| family.kind == kind).copied()
+    }
+
+    /// Every family, by name. \[any\]
+    pub fn families(&self) -> impl Iterator<Item = &'static Family> + '_ {
+        self.families.iter().copied()
+    }
+
+    /// Every kind that is no family's, by name. \[any\]
     pub fn iter(&self) -> impl Iterator<Item = &'static NodeSpec> + '_ {
         self.specs.iter().copied()
     }

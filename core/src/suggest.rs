@@ -53,7 +53,17 @@ pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 
 /// Advice for an unknown kind.
 pub(crate) fn kinds(given: &str, registry: &Registry) -> String {
-    let all: Vec<_> = registry.iter().map(|spec| spec.kind).collect();
+    if let Some((family, member)) = registry.member(given) {
+        let name = given[family.kind.len() + 1..].escape_debug();
+        let line = format!("kind = \"{}\", {} = \"{name}\"", family.kind, family.chosen_by);
+        return match member {
+            Some(_) => format!("in graph files: {{ {line} }}"),
+            None => family.advice(&given[family.kind.len() + 1..]),
+        };
+    }
+    let families = registry.families().map(|family| family.kind);
+    let mut all: Vec<_> = registry.iter().map(|spec| spec.kind).chain(families).collect();
+    all.sort_unstable();
     let job = |kind: &str| kind.split('.').next().unwrap_or_default().to_owned();
     let what = given.rsplit('.').next().unwrap_or(given);
     let guess = meant(given, all.iter().copied());

@@ -454,6 +454,15 @@ impl<'a> Draft<'a> {
         let index = self.expander.node_called("", &name.it, name.place)?;
         let node = &self.expander.net.nodes[index];
         let (spec, template) = (node.spec, node.template);
+        let family = self.expander.registry.family_of(spec);
+        if let Some(family) = family.filter(|family| family.chosen_by == param.it) {
+            let message = format!("{} says which node {} is", param.it, name.it);
+            let found = Diagnostic::error(message).at(param.place, "");
+            let help =
+                format!("replace the node by one with kind = \"{}\" and that {}", family.kind, param.it);
+            self.expander.found.push(found.help(help));
+            return None;
+        }
         let spec = self.expander.known_param(spec, &param)?;
         let (value, _) = self.expander.kind_param(&scope(file, template), spec, &value)?;
         let node = &mut self.expander.net.nodes[index];
