@@ -13,6 +13,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::frame::{Frame, Header};
 use crate::ledger::{DropReason, NodeId};
 use crate::link::Item;
+use crate::media_type::MediaType;
 use crate::node::{Finish, Node};
 use crate::registry::NodeSpec;
 use crate::timestamp::{Timestamp, duration_nanos};
@@ -24,16 +25,33 @@ pub enum OnFault {
     /// The node ends; the rest of the graph goes on.
     #[default]
     Stop,
-    /// What comes in goes out unchanged.
+    /// What comes in through the first input goes out unchanged.
     Bypass,
+    /// For each frame that comes in through the first input a black picture, or
+    /// silence, goes out: for effects without which nothing may be seen or heard.
+    Black,
     /// The node is made anew, at most once a second.
     Restart,
 }
 
 impl OnFault {
     /// The words of the graph file.
-    pub const WORDS: [(&'static str, Self); 3] =
-        [("stop", Self::Stop), ("bypass", Self::Bypass), ("restart", Self::Restart)];
+    pub const WORDS: [(&'static str, Self); 4] =
+        [("stop", Self::Stop), ("bypass", Self::Bypass), ("black", Self::Black), ("restart", Self::Restart)];
+
+    /// Why nodes with the ports of `spec` cannot do this when they fail, as a
+    /// phrase after the kind. \[any\]
+    pub(crate) fn refused(self, spec: &NodeSpec) -> Option<&'static str> {
+        let gives = spec.outputs.first().map(|port| port.media);
+        let is_raw = matches!(gives, Some(MediaType::Audio { .. } | MediaType::Video { .. }));
+        match self {
+            Self::Bypass if !spec.passes() => Some("cannot be bypassed: what comes in is not what goes out"),
+            Self::Black if !(is_raw && spec.passes()) => Some(
+                "cannot go on black or silent: it does not make raw pictures of pictures, or sound of sound",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// Where a cell stands.
@@ -41,7 +59,7 @@ impl OnFault {
 pub(crate) enum State {
     /// Its node is called.
     Running,
-    /// Its node failed and is passed by.
+    /// Its node failed and is passed by, or its frames are blanked.
     Bypassed,
     /// Its node failed and a new one is on its way.
     AwaitingNode,
@@ -369,7 +387,11 @@ impl Cell {
             let why = "5 of its last 50 calls came back after their deadline";
             let fault = Fault::new(FaultKind::Late, why).deadline(deadline.limit);
             // Made anew it would be as late.
-            let policy = if self.spec.passes() { OnFault::Bypass } else { OnFault::Stop };
+            let policy = match self.on_fault {
+                OnFault::Black => OnFault::Black,
+                _ if self.spec.passes() => OnFault::Bypass,
+                _ => OnFault::Stop,
+            };
             self.fail(fault, policy, out);
         }
     }
@@ -386,6 +408,10 @@ impl Cell {
             OnFault::Bypass => {
                 self.state = State::Bypassed;
                 "the node is bypassed"
+            }
+            OnFault::Black => {
+                self.state = State::Bypassed;
+                "the node's frames go out black or silent"
             }
             OnFault::Stop | OnFault::Restart => {
                 self.end();
@@ -441,25 +467,37 @@ impl Cell {
         self.look(out)
     }
 
+    /// The next frame that waits, and the input that it came through.
     fn take_next(&mut self, start: Timestamp, out: &mut Outbox) -> Option<(usize, Frame)> {
         let mut cx = Context { now: start, wiring: &mut self.wiring, out, at_once: false };
         (0..self.spec.inputs.len()).find_map(|port| Some((port, cx.pop(port)?)))
     }
 
-    /// Hands frames on from the first input to the first output; what comes to the
-    /// others is of another sort, or was to be made one with them.
+    /// Hands frames on from the first input to the first output, or others of
+    /// their format that show and sound nothing.
     fn pass_by(&mut self, start: Timestamp, out: &mut Outbox) {
         while let Some((port, frame)) = self.take_next(start, out) {
-            if port == 0 {
-                Context { now: start, wiring: &mut self.wiring, out, at_once: false }.push(0, frame);
-            } else {
+            if port > 0 {
+                // What went with the frames of the first input: no use without the node.
                 self.wiring.ledger.dropped[DropReason::Stopped as usize].add(1);
+                continue;
             }
+            let frame = if self.on_fault == OnFault::Black { self.blank(frame) } else { frame };
+            Context { now: start, wiring: &mut self.wiring, out, at_once: false }.push(0, frame);
         }
         self.left = self.look(out);
         if self.is_over() {
             self.end();
         }
+    }
+
+    /// A black picture or silence in place of `frame`, in a buffer of the first
+    /// output's pool.
+    fn blank(&mut self, frame: Frame) -> Frame {
+        let format = *frame.format();
+        let mut blank = self.wiring.pools[0].frame(frame.into_header(), format, 0);
+        blank.blank();
+        blank
     }
 
     /// Lets frames go that come after the end.
@@ -501,4 +539,134 @@ fn hand_over(from: &mut dyn Node, to: &mut dyn Node) -> Renewal {
     let panicked = || Fault::new(FaultKind::Panic, "it panicked over its state; this is a defect in it");
     let outcome = catch_unwind(AssertUnwindSafe(hand_over)).unwrap_or_else(|_| Err(panicked()));
     outcome.unwrap_or_else(Renewal::Refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Format, VideoFormat};
+    use crate::harness::Harness;
+    use crate::media_type::{PixelFormat, Size};
+    use crate::node::Setup;
+    use crate::port::PortSpec;
+    use crate::registry::{Placement, same};
+
+    struct Failing;
+
+    impl Node for Failing {
+        fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+            cx.pop(0);
+            Err(Fault::new(FaultKind::Library, "it always fails"))
+        }
+    }
+
+    const fn failing(inputs: &'static [PortSpec], outputs: &'static [PortSpec]) -> NodeSpec {
+        NodeSpec {
+            kind: "mock.failing",
+            summary: "",
+            sheet: "",
+            inputs,
+            outputs,
+            params: &[],
+            placement: Placement::Shared,
+            real_time: true,
+            negotiate: &same,
+            build: &|_: Setup<'_>| Ok(Box::new(Failing) as Box<dyn Node>),
+        }
+    }
+
+    const VIDEO: PortSpec = PortSpec::new("video", MediaType::VIDEO, "");
+    const AUDIO: PortSpec = PortSpec::new("audio", MediaType::AUDIO, "");
+    const PACKETS: PortSpec = PortSpec::new("packets", MediaType::PACKETS, "");
+    const ANY: PortSpec = PortSpec::new("any", MediaType::Any, "");
+
+    static PICTURE: NodeSpec = failing(&[VIDEO, AUDIO], &[VIDEO]);
+    static SOUND: NodeSpec = failing(&[AUDIO], &[AUDIO]);
+
+    /// A node that has failed at a first frame.
+    fn failed(spec: &'static NodeSpec, policy: OnFault, first: impl Fn(&Harness) -> Frame) -> Harness {
+        let mut node = Harness::new(spec, &[]).on_fault(policy);
+        let frame = first(&node);
+        node.push(0, frame);
+        node.run();
+        assert!(node.take(0).is_empty() && !node.has_ended());
+        node
+    }
+
+    #[test]
+    fn pictures_of_a_failed_node_go_out_black_at_their_times() {
+        let bright = |node: &Harness| node.picture(33, 17, |_, _, _| 200);
+        let mut node = failed(&PICTURE, OnFault::Black, bright);
+        assert!(matches!(
+            node.events().as_slice(),
+            [EventKind::Fault { action: "the node's frames go out black or silent", .. }]
+        ));
+        for number in 0..3 {
+            let mut picture = bright(&node);
+            picture.header.sequence = number;
+            node.push(0, picture);
+        }
+        node.run();
+        let out = node.take(0);
+        assert_eq!(out.iter().map(|frame| frame.header.sequence).collect::<Vec<_>>(), [0, 1, 2]);
+        for frame in &out {
+            let size = Size::new(33, 17);
+            assert_eq!(*frame.format(), Format::Video(VideoFormat { pixel: PixelFormat::I420, size }));
+            for (index, black) in [16, 128, 128].into_iter().enumerate() {
+                assert!(frame.plane(index).data.iter().all(|&sample| sample == black), "plane {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_frame_that_is_blanked_stays_as_it_is_for_who_shares_it() {
+        let bright = |node: &Harness| node.picture(16, 16, |_, _, _| 200);
+        let mut node = failed(&PICTURE, OnFault::Black, bright);
+        let picture = bright(&node);
+        node.push(0, picture.clone());
+        node.run();
+        assert_eq!((node.take(0)[0].plane(0).row(5)[5], picture.plane(0).row(5)[5]), (16, 200));
+    }
+
+    #[test]
+    fn sound_of_a_failed_node_goes_out_silent() {
+        let loud = |node: &Harness| node.audio(48_000, &[&[0.5; 480], &[-0.5; 480]]);
+        let mut node = failed(&SOUND, OnFault::Black, loud);
+        node.push(0, loud(&node));
+        node.run();
+        let out = node.take(0);
+        assert_eq!(out[0].audio().unwrap().channels, 2);
+        assert!((0..2).all(|index| out[0].channel(index).iter().all(|&sample| sample == 0.0)));
+    }
+
+    #[test]
+    fn what_comes_through_other_inputs_is_not_passed_on_but_counted() {
+        for policy in [OnFault::Bypass, OnFault::Black] {
+            let mut node = failed(&PICTURE, policy, |node| node.picture(16, 16, |_, _, _| 200));
+            node.push(1, node.audio(48_000, &[&[0.5; 480]]));
+            node.push(0, node.picture(16, 16, |_, _, _| 200));
+            node.run();
+            let out = node.take(0);
+            assert_eq!((out.len(), out[0].video().is_some()), (1, true), "{policy:?}");
+            assert_eq!(node.ledger().dropped[DropReason::Stopped as usize].get(), 1);
+        }
+    }
+
+    #[test]
+    fn only_raw_sound_and_pictures_can_be_blanked() {
+        for (inputs, outputs, black, bypass) in [
+            (&[VIDEO][..], &[VIDEO][..], true, true),
+            (&[AUDIO], &[AUDIO], true, true),
+            (&[ANY], &[VIDEO], true, true),
+            (&[PACKETS], &[PACKETS], false, true),
+            (&[VIDEO], &[ANY], false, true),
+            (&[VIDEO], &[PACKETS], false, false),
+            (&[], &[VIDEO], false, false),
+            (&[VIDEO], &[], false, false),
+        ] {
+            let spec = NodeSpec { inputs, outputs, ..failing(&[], &[]) };
+            assert_eq!(OnFault::Black.refused(&spec).is_none(), black, "{inputs:?} {outputs:?}");
+            assert_eq!(OnFault::Bypass.refused(&spec).is_none(), bypass, "{inputs:?} {outputs:?}");
+        }
+    }
 }

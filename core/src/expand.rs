@@ -443,8 +443,8 @@ impl<'a> Expander<'a> {
             self.found.push(Diagnostic::error(message).at(text.whole(), "").help(help));
             return None;
         };
-        if on_fault == OnFault::Bypass && !spec.passes() {
-            let message = format!("{} cannot be bypassed: what comes in is not what goes out", spec.kind);
+        if let Some(why) = on_fault.refused(spec) {
+            let message = format!("{} {why}", spec.kind);
             self.found.push(Diagnostic::error(message).at(text.whole(), "").help("use stop or restart"));
             return None;
         }

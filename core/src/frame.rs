@@ -479,6 +479,18 @@ impl Frame {
         }
     }
 
+    /// Makes a picture black (Y 16, Cb and Cr 128), sound silent, and zeroes of
+    /// all else; copies first if the buffer is shared. \[real-time\]
+    pub fn blank(&mut self) {
+        if let Format::Video(VideoFormat { pixel: PixelFormat::I420, .. }) = self.format {
+            for (plane, sample) in self.planes_mut().into_iter().zip([16, 128, 128]) {
+                plane.data.fill(sample);
+            }
+        } else {
+            self.bytes_mut().fill(0);
+        }
+    }
+
     /// The samples of channel `index`.
     ///
     /// # Panics

@@ -131,6 +131,14 @@ impl Harness {
         })
     }
 
+    /// The same, with what the graph would want done when the node fails: that
+    /// it is bypassed, or its frames blanked. Nobody here makes it anew.
+    #[must_use]
+    pub const fn on_fault(mut self, policy: OnFault) -> Self {
+        self.cell.on_fault = policy;
+        self
+    }
+
     /// Links input `port` once more; links are numbered on from the inputs.
     pub fn add_link(&mut self, port: usize) -> LinkId {
         let link = LinkId(u32::try_from(self.cell.wiring.inlets.len()).unwrap_or(u32::MAX));

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::cell::OnFault;
 use crate::frame::{self, AudioFormat, VideoFormat, WhenDry};
 use crate::graph::Graph;
 use crate::media_type::{MediaType, Medium};
@@ -121,8 +122,9 @@ pub(crate) fn plan(graph: &Graph, lane_of: &[usize]) -> (Vec<Vec<PoolPlan>>, Vec
                 bytes,
                 slots,
                 prefill: if all { slots } else { slots.min(first(media)) },
-                // What runs apart gives other frames than it takes.
-                at_start: bytes.is_some() && (is_apart || !hands_on),
+                // What runs apart gives other frames than it takes; what is blanked
+                // goes out in buffers of its own.
+                at_start: bytes.is_some() && (is_apart || !hands_on || node.on_fault == OnFault::Black),
                 shared: None,
                 when_dry: graph.when_dry,
                 mapped: match is_apart {

@@ -546,7 +546,7 @@ impl Supervisor {
                         self.vanish(event.node, None);
                         self.restarts.push_back((event.at + RESTART, event.node));
                     }
-                    OnFault::Bypass => self.vanish(event.node, None),
+                    OnFault::Bypass | OnFault::Black => self.vanish(event.node, None),
                 }
             }
             _ => {}
