@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sidetone_core::Registry;
+pub use sidetone_plugin_host::apart::{ARGUMENT, process};
 pub use sidetone_plugin_host::search::{Found, Index, VARIABLE};
 pub use sidetone_plugin_host::{Library, LoadError, Manifest, ManifestError, Shelf, manifest, search};
 

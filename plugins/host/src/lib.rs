@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)] // foreign code is called here; each use names its invariant
 
+pub mod apart;
 pub mod effect;
 mod instance;
 pub mod library;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sidetone_core::NodeSpec;
 
+use crate::apart::Apart;
 use crate::effect::Effect;
 use crate::instance::Instance;
 use crate::library::{Library, LoadError};
@@ -83,8 +84,7 @@ impl Shelf {
     /// # Errors
     /// Why it cannot be made, for a person.
     pub fn apart(&self, source: &Source) -> Result<Box<dyn Effect>, String> {
-        let _ = source;
-        Err("isolate = \"process\" is not there yet".into())
+        Ok(Box::new(Apart::new(source)?))
     }
 
     /// The library known by `path`, loaded and found to be what its manifest says.

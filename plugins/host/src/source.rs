@@ -2,7 +2,7 @@
 //! process can make the same one.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,24 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// The library that it is in. \[any\]
+    #[must_use]
+    pub fn library(&self) -> &Path {
+        match self {
+            Self::Plugin { library, .. } => library,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::Plugin { library, kind } => write!(f, "{kind} of {}", library.display()),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -35,6 +53,8 @@ pub struct Source {
     pub origin: Origin,
     /// The values of its parameters, by number.
     pub params: Vec<(u32, Given)>,
+    /// Whether its first output is to hold what its first input does.
+    pub in_place: bool,
     /// The only randomness that it may use.
     pub seed: u64,
     /// How long a call should take, in nanoseconds; 0 where nothing is known.

@@ -89,6 +89,7 @@ pub fn node_spec(
     let plan = Plan::of(kind, |name| params.iter().find(|param| param.name == name).map(|param| param.name));
     let ids: Vec<(u32, String)> = kind.params.iter().map(|param| (param.id, param.name.clone())).collect();
     let kind_name = leak(&kind.kind);
+    let in_place = plan.in_place;
     Box::leak(Box::new(NodeSpec {
         kind: kind_name,
         summary: leak(&kind.summary),
@@ -117,15 +118,20 @@ pub fn node_spec(
         build: Box::leak(Box::new(move |setup: Setup<'_>| -> Result<Box<dyn Node>, NodeError> {
             let given =
                 ids.iter().filter_map(|(id, name)| Some((*id, given(setup.params.get(name)?)))).collect();
+            let is_apart = is_apart(setup.params);
+            // What runs apart does not write where the engine's other nodes read:
+            // its process makes the output what the input is.
+            let plan = Plan { in_place: plan.in_place && !is_apart, ..plan.clone() };
             let source = Source {
                 origin: origin.clone(),
                 params: given,
+                in_place,
                 seed: setup.seed,
                 call_ns: setup.deadline.map_or(0, |deadline| deadline.as_nanos() as u64),
             };
-            let effect = if is_apart(setup.params) { shelf.apart(&source) } else { shelf.make(&source) };
+            let effect = if is_apart { shelf.apart(&source) } else { shelf.make(&source) };
             let effect = effect.map_err(NodeError::Unavailable)?;
-            Ok(Box::new(PluginNode::new(effect, plan.clone())))
+            Ok(Box::new(PluginNode::new(effect, plan)))
         })),
     }))
 }
@@ -207,9 +213,8 @@ fn given(value: &Value) -> Given {
 
 /// The data sheet of a foreign kind, in the shape of those of the framework's own.
 fn sheet(kind: &Kind, origin: &Origin) -> String {
-    let about = if kind.doc.is_empty() { kind.summary.as_str() } else { &kind.doc };
-    let mut text = format!("//! `{}`: {}\n//!\n", kind.kind, kind.summary);
-    for line in about.lines() {
+    let mut text = format!("//! `{}`: {}\n", kind.kind, kind.summary);
+    for line in kind.doc.lines().take(if kind.doc == kind.summary { 0 } else { usize::MAX }) {
         text.push_str(format!("//! {line}").trim_end());
         text.push('\n');
     }

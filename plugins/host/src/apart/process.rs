@@ -1,0 +1,520 @@
+//! The process of a plugin: confines itself, loads the library, makes the effect
+//! and works on what the engine asks. The engine and its frames are at the other
+//! end of `wire`.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::ptr;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::net::RecvFlags;
+use sidetone_core::frame::Frame;
+use sidetone_core::{AudioFormat, Fault, Size, VideoFormat};
+use sidetone_plugin_abi as abi;
+
+use super::wire::{
+    self, Answer, FrameRecord, NO_FRAME, NewMemory, OutputRecord, Page, PlaneRecord, op, outcome,
+};
+use super::{FAULTS, confine};
+use crate::effect::{Desk, Effect, Job, Outcome};
+use crate::manifest::PORTS;
+use crate::shelf::Shelf;
+use crate::source::Source;
+
+/// Is the process of a plugin: standard input is the socket to the engine. \[control\]
+///
+/// Programs that embed the engine call it when their first argument is
+/// [`ARGUMENT`](super::ARGUMENT), before all else.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("sidetone: the process of a plugin: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> io::Result<()> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let mut hello = [0; 16];
+    let (_, fds) = wire::receive(&socket, &mut hello, RecvFlags::empty())?
+        .ok_or_else(|| io::Error::other("the engine says nothing: this command is for it to run"))?;
+    let Ok([pages, scratch, requests, answers]) = <[OwnedFd; 4]>::try_from(fds) else {
+        return Err(io::Error::other("the engine says half of what it should"));
+    };
+    end_with(&socket)?;
+    let page = map(&pages, size_of::<Page>(), true)?.cast::<Page>();
+    let mut worker = Worker {
+        socket,
+        memories: HashMap::from([(
+            0,
+            Mapped { start: map(&scratch, wire::SCRATCH, true)?, len: wire::SCRATCH },
+        )]),
+        effect: None,
+        in_place: false,
+        kept: Vec::new(),
+    };
+    loop {
+        poll(&mut [PollFd::new(&requests, PollFlags::IN)], None)?;
+        let mut count = [0; 8];
+        match rustix::io::read(&requests, &mut count) {
+            Err(rustix::io::Errno::AGAIN) => continue,
+            other => other?,
+        };
+        // SAFETY: the page is mapped for as long as the process lives, and the
+        // engine touches it only while no request is under way.
+        let (request, answer) = unsafe { (&(*page).request, &mut (*page).answer) };
+        (answer.saying_count, answer.figure_count, answer.outcome) = (0, 0, outcome::OK);
+        match request.op {
+            op::QUIT => return Ok(()),
+            op::MAKE => worker.make(request.length as usize, answer),
+            op::SAVE => worker.save(answer),
+            op::LOAD => worker.load(request.length as usize, answer),
+            _ => {
+                worker.meet()?;
+                worker.process(request, answer);
+            }
+        }
+        rustix::io::write(&answers, &1_u64.to_ne_bytes())?;
+    }
+}
+
+/// Ends this process with the engine's: a thread waits for the other end of the
+/// socket to close, whatever the plugin does meanwhile.
+fn end_with(socket: &OwnedFd) -> io::Result<()> {
+    let socket = socket.try_clone()?;
+    std::thread::Builder::new().name("engine's life".into()).spawn(move || {
+        loop {
+            let mut end = [PollFd::new(&socket, PollFlags::empty())];
+            if poll(&mut end, None).is_ok() && end[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+                std::process::abort();
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn map(memory: &OwnedFd, len: usize, writable: bool) -> io::Result<*mut u8> {
+    let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+    // SAFETY: no address is asked for, so nothing that is mapped is replaced.
+    Ok(unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, memory, 0)? }.cast())
+}
+
+/// A memory that the engine shares.
+struct Mapped {
+    start: *mut u8,
+    len: usize,
+}
+
+struct Worker {
+    socket: OwnedFd,
+    /// By id; 0 is the scratch memory.
+    memories: HashMap<u64, Mapped>,
+    effect: Option<Box<dyn Effect>>,
+    /// Whether the first output is to hold what the first input does.
+    in_place: bool,
+    kept: Vec<Box<Kept>>,
+}
+
+/// A frame that the effect keeps: a copy, since the engine's is used again.
+struct Kept {
+    view: View,
+    /// What the view's planes point into.
+    _bytes: Vec<Block>,
+}
+
+/// What frames begin on.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Block([u8; 64]);
+
+/// What an effect sees of a frame.
+struct View {
+    frame: abi::Frame,
+    planes: [abi::Plane; PORTS],
+    shape: [u8; wire::NAME],
+}
+
+impl Worker {
+    /// Maps the memories that the engine has announced, and forgets those that it
+    /// has let go.
+    fn meet(&mut self) -> io::Result<()> {
+        while let Some((new, fd)) = NewMemory::receive(&self.socket)? {
+            for id in new.forget {
+                if let Some(old) = self.memories.remove(&id) {
+                    // SAFETY: it was mapped by `map` with that length, and the
+                    // engine names it no more.
+                    unsafe { rustix::mm::munmap(old.start.cast(), old.len)? };
+                }
+            }
+            let len = new.len as usize;
+            self.memories.insert(new.id, Mapped { start: map(&fd, len, new.writable)?, len });
+        }
+        Ok(())
+    }
+
+    fn scratch(&self) -> *mut u8 {
+        self.memories[&0].start
+    }
+
+    fn make(&mut self, length: usize, answer: &mut Answer) {
+        // SAFETY: the scratch memory is mapped, and its first half is the engine's
+        // to fill and ours to read.
+        let text = unsafe { std::slice::from_raw_parts(self.scratch(), length.min(wire::SCRATCH / 2)) };
+        let made = serde_json::from_slice::<Source>(text).map_err(|why| why.to_string()).and_then(|source| {
+            confine::confine(&source)?;
+            self.in_place = source.in_place;
+            Shelf::get().make(&source)
+        });
+        match made {
+            Ok(effect) => self.effect = Some(effect),
+            Err(why) => {
+                say(answer, abi::SIDETONE_LOG_ERROR, &why);
+                answer.outcome = outcome::FAULT;
+            }
+        }
+    }
+
+    fn save(&mut self, answer: &mut Answer) {
+        let state = self.effect.as_mut().and_then(|effect| effect.save_state());
+        answer.length = u64::MAX;
+        if let Some(state) = state.filter(|state| state.len() <= wire::SCRATCH / 2) {
+            // SAFETY: the second half of the scratch memory is ours to fill.
+            unsafe {
+                ptr::copy_nonoverlapping(state.as_ptr(), self.scratch().add(wire::SCRATCH / 2), state.len());
+            }
+            answer.length = state.len() as u64;
+        }
+    }
+
+    fn load(&mut self, length: usize, answer: &mut Answer) {
+        // SAFETY: as in `make`.
+        let state = unsafe { std::slice::from_raw_parts(self.scratch(), length.min(wire::SCRATCH / 2)) };
+        if let Some(Err(fault)) = self.effect.as_mut().map(|effect| effect.load_state(state)) {
+            answer.outcome = number_of(&fault);
+        }
+    }
+
+    fn process(&mut self, request: &wire::Request, answer: &mut Answer) {
+        let mut inputs: [Option<View>; PORTS] = [const { None }; PORTS];
+        let mut outputs: [Option<View>; PORTS] = [const { None }; PORTS];
+        for (records, views) in [(&request.inputs, &mut inputs), (&request.outputs, &mut outputs)] {
+            for (record, view) in records.iter().zip(views) {
+                *view = self.view(record);
+            }
+        }
+        if let (true, Some(from), Some(to)) = (self.in_place, &inputs[0], &outputs[0]) {
+            copy(from, to);
+        }
+        let mut from = [ptr::null::<abi::Frame>(); PORTS];
+        let mut to = [ptr::null_mut::<abi::Frame>(); PORTS];
+        for (pointer, view) in from.iter_mut().zip(&mut inputs) {
+            *pointer = view.as_mut().map_or(ptr::null(), |view| view.pointer().cast_const());
+        }
+        for (pointer, view) in to.iter_mut().zip(&mut outputs) {
+            *pointer = view.as_mut().map_or(ptr::null_mut(), View::pointer);
+        }
+        let given = to;
+        let events: Vec<abi::Event> = request.events[..(request.event_count as usize).min(wire::EVENTS)]
+            .iter()
+            .map(|event| abi::Event {
+                size: size_of::<abi::Event>() as u32,
+                event: abi::SIDETONE_EVENT_PARAM,
+                time_ns: event.time_ns,
+                id: event.id,
+                reserved: 0,
+                number: event.number,
+            })
+            .collect();
+        let (input_count, output_count) = (request.input_count as usize, request.output_count as usize);
+        let mut desk = ChildDesk {
+            scratch: self.scratch(),
+            used: wire::SCRATCH / 2,
+            fresh: Vec::new(),
+            kept: &mut self.kept,
+            inputs: from,
+            answer,
+        };
+        let Some(effect) = &mut self.effect else { return };
+        // SAFETY: the views stand in this function until the call is over, and point
+        // into memories that the engine leaves alone until it has its answer.
+        let mut job = unsafe {
+            Job::new(
+                request.now_ns,
+                request.flags,
+                &from[..input_count.min(PORTS)],
+                &mut to[..output_count.min(PORTS)],
+                &events,
+                &mut desk,
+            )
+        };
+        let result = effect.process(&mut job);
+        let ChildDesk { fresh, answer, .. } = desk;
+        answer.outcome = match result {
+            Ok(Outcome::Ok) => outcome::OK,
+            Ok(Outcome::Drop) => outcome::DROP,
+            Ok(Outcome::NeedMore) => outcome::NEED_MORE,
+            Ok(Outcome::End) => outcome::END,
+            Err(fault) => number_of(&fault),
+        };
+        for (port, record) in answer.outputs.iter_mut().enumerate() {
+            record.what = 0;
+            let pointer = to[port];
+            if pointer.is_null() {
+                continue;
+            }
+            let place = fresh.iter().find(|(_, view, _)| ptr::eq(&raw const view.frame, pointer));
+            let (view, what, made) = match (place, &outputs[port]) {
+                (Some((_, view, made)), _) => (&**view, 2, *made),
+                (None, Some(view)) if pointer == given[port] => (view, 1, NO_FRAME),
+                _ => {
+                    answer.outcome = outcome::FAULT;
+                    continue;
+                }
+            };
+            *record = OutputRecord {
+                what,
+                length: view.planes[0].width,
+                flags: view.frame.flags,
+                reserved: 0,
+                fresh: made,
+            };
+        }
+    }
+
+    /// What an effect sees of a frame of the engine's.
+    fn view(&self, record: &FrameRecord) -> Option<View> {
+        let memory = self.memories.get(&record.memory).filter(|_| record.present != 0)?;
+        let mut view = View::of(record);
+        for (plane, place) in view.planes.iter_mut().zip(&record.planes).take(record.plane_count as usize) {
+            let end = place.offset.checked_add(place.capacity)?;
+            if end > memory.len as u64 {
+                return None;
+            }
+            // SAFETY: the plane lies within the mapping, which was just looked at.
+            plane.data = unsafe { memory.start.add(place.offset as usize) };
+        }
+        Some(view)
+    }
+}
+
+impl View {
+    /// All but where its planes' bytes are.
+    fn of(record: &FrameRecord) -> Self {
+        let plane = |record: &PlaneRecord| abi::Plane {
+            size: size_of::<abi::Plane>() as u32,
+            width: record.width,
+            height: record.height,
+            reserved: 0,
+            stride: record.stride as usize,
+            capacity: record.capacity as usize,
+            data: ptr::null_mut(),
+        };
+        Self {
+            frame: abi::Frame {
+                size: size_of::<abi::Frame>() as u32,
+                media: record.media,
+                format: record.format,
+                flags: record.flags,
+                pts_ns: record.pts_ns,
+                captured_ns: record.captured_ns,
+                duration_ns: record.duration_ns,
+                sequence: record.sequence,
+                width: record.width,
+                height: record.height,
+                rate: record.rate,
+                plane_count: record.plane_count,
+                plane_stride: size_of::<abi::Plane>() as u32,
+                reserved: 0,
+                planes: ptr::null_mut(),
+                shape: ptr::null(),
+            },
+            planes: record.planes.each_ref().map(plane),
+            shape: record.shape,
+        }
+    }
+
+    /// Its frame, as the interface has it; it must stand still from now on.
+    fn pointer(&mut self) -> *mut abi::Frame {
+        self.frame.planes = self.planes.as_mut_ptr();
+        self.frame.shape = if self.shape[0] == 0 { ptr::null() } else { self.shape.as_ptr().cast() };
+        &raw mut self.frame
+    }
+}
+
+/// Copies what one frame shows to another of the same format.
+fn copy(from: &View, to: &View) {
+    for (from, to) in from.planes.iter().zip(&to.planes) {
+        let bytes = from.capacity.min(to.capacity);
+        if bytes > 0 {
+            // SAFETY: each plane has as many bytes, in different frames.
+            unsafe { ptr::copy_nonoverlapping(from.data, to.data, bytes) };
+        }
+    }
+}
+
+fn number_of(fault: &Fault) -> u32 {
+    let place = FAULTS.iter().position(|(kind, _)| *kind == fault.kind).unwrap_or_default();
+    outcome::FAULT + place as u32
+}
+
+fn say(answer: &mut Answer, level: u32, text: &str) {
+    let Some(saying) = answer.sayings.get_mut(answer.saying_count as usize) else { return };
+    let length = (0..=text.len().min(wire::SAYING)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    (saying.level, saying.length) = (level, length as u32);
+    saying.text[..length].copy_from_slice(&text.as_bytes()[..length]);
+    answer.saying_count += 1;
+}
+
+/// The desk during one call, in the plugin's process.
+struct ChildDesk<'a> {
+    scratch: *mut u8,
+    /// Bytes of the scratch memory up to which it is taken.
+    used: usize,
+    fresh: Vec<(usize, Box<View>, FrameRecord)>,
+    kept: &'a mut Vec<Box<Kept>>,
+    inputs: [*const abi::Frame; PORTS],
+    answer: &'a mut Answer,
+}
+
+/// Frames that an effect may keep.
+const KEPT: usize = 64;
+
+impl ChildDesk<'_> {
+    fn record(&mut self, format: &abi::Format) -> Option<FrameRecord> {
+        let mut record = NO_FRAME;
+        (record.present, record.media, record.format) = (1, format.media, format.format);
+        let mut shapes = [(0, 0, 0); PORTS];
+        let side = 1..=Size::MAX_SIDE;
+        match (format.media, format.format) {
+            (abi::SIDETONE_MEDIA_VIDEO, abi::SIDETONE_FORMAT_I420)
+                if side.contains(&format.width) && side.contains(&format.height) =>
+            {
+                let video = VideoFormat::i420(Size::new(format.width, format.height));
+                (record.width, record.height, record.plane_count) = (format.width, format.height, 3);
+                for (index, shape) in shapes.iter_mut().enumerate().take(3) {
+                    let size = video.plane_size(index);
+                    *shape = (size.width, size.height, video.stride(index));
+                }
+            }
+            (abi::SIDETONE_MEDIA_AUDIO, abi::SIDETONE_FORMAT_F32)
+                if (1..=8).contains(&format.channels) && (1..=768_000).contains(&format.length) =>
+            {
+                let (rate, channels, samples) = (format.rate, format.channels as u16, format.length);
+                let audio = AudioFormat { rate, channels, samples };
+                (record.rate, record.plane_count) = (rate, format.channels);
+                shapes[..channels.into()].fill((samples, 1, audio.channel_bytes()));
+            }
+            (abi::SIDETONE_MEDIA_PACKET | abi::SIDETONE_MEDIA_DATA, _) if format.length <= 16 << 20 => {
+                record.plane_count = 1;
+                shapes[0] = (0, 1, (format.length as usize).next_multiple_of(64));
+            }
+            _ => return None,
+        }
+        for (plane, (width, height, stride)) in
+            record.planes.iter_mut().zip(shapes).take(record.plane_count as usize)
+        {
+            let capacity = stride.checked_mul(height as usize)?;
+            let end = self.used.checked_add(capacity).filter(|end| *end <= wire::SCRATCH)?;
+            *plane = PlaneRecord {
+                width,
+                height,
+                stride: stride as u64,
+                capacity: capacity as u64,
+                offset: self.used as u64,
+            };
+            self.used = end;
+        }
+        Some(record)
+    }
+}
+
+impl Desk for ChildDesk<'_> {
+    fn new_frame(&mut self, port: usize, format: &abi::Format, from: *const abi::Frame) -> *mut abi::Frame {
+        let Some(mut record) = self.record(format) else { return ptr::null_mut() };
+        let from = if from.is_null() { self.inputs[0] } else { from };
+        // SAFETY: null, or a frame that this process showed the effect.
+        if let Some(from) = unsafe { from.as_ref() } {
+            (record.pts_ns, record.captured_ns) = (from.pts_ns, from.captured_ns);
+            (record.duration_ns, record.sequence) = (from.duration_ns, from.sequence);
+        }
+        let mut view = Box::new(View::of(&record));
+        for (plane, place) in view.planes.iter_mut().zip(&record.planes).take(record.plane_count as usize) {
+            // SAFETY: `record` saw to it that it lies in the scratch memory.
+            plane.data = unsafe { self.scratch.add(place.offset as usize) };
+        }
+        let pointer = view.pointer();
+        self.fresh.push((port, view, record));
+        pointer
+    }
+
+    fn retain(&mut self, frame: *const abi::Frame) -> *const abi::Frame {
+        let is_known = self.inputs.contains(&frame)
+            || self.kept.iter().any(|kept| ptr::eq(&raw const kept.view.frame, frame));
+        if self.kept.len() == KEPT || !is_known || frame.is_null() {
+            return ptr::null();
+        }
+        // SAFETY: it is one that this process showed the effect, with planes of its own.
+        let (frame, planes) = unsafe {
+            let frame = *frame;
+            (frame, std::slice::from_raw_parts(frame.planes, frame.plane_count as usize))
+        };
+        let blocks = planes.iter().map(|plane| plane.capacity.div_ceil(64)).sum();
+        let mut bytes = vec![Block([0; 64]); blocks];
+        let mut view = View { frame, planes: [NO_PLANE; PORTS], shape: [0; wire::NAME] };
+        if !frame.shape.is_null() {
+            // SAFETY: it is `NAME` bytes of a view's.
+            view.shape = unsafe { *frame.shape.cast::<[u8; wire::NAME]>() };
+        }
+        let mut at = 0;
+        for (to, from) in view.planes.iter_mut().zip(planes) {
+            // SAFETY: `bytes` was made with room for every plane.
+            unsafe {
+                let data = bytes.as_mut_ptr().add(at).cast::<u8>();
+                ptr::copy_nonoverlapping(from.data, data, from.capacity);
+                *to = abi::Plane { data, ..*from };
+            }
+            at += from.capacity.div_ceil(64);
+        }
+        let mut kept = Box::new(Kept { view, _bytes: bytes });
+        let pointer = kept.view.pointer();
+        self.kept.push(kept);
+        pointer
+    }
+
+    fn release(&mut self, frame: *const abi::Frame) {
+        self.kept.retain(|kept| !ptr::eq(&raw const kept.view.frame, frame));
+        self.fresh.retain(|(_, view, _)| !ptr::eq(&raw const view.frame, frame));
+    }
+
+    fn log(&mut self, level: u32, text: &str) {
+        say(self.answer, level, text);
+    }
+
+    fn emit(&mut self, name: &str, value: f64) {
+        let Some(figure) = self.answer.figures.get_mut(self.answer.figure_count as usize) else { return };
+        let length = name.len().min(wire::NAME);
+        (figure.value, figure.length) = (value, length as u32);
+        figure.name[..length].copy_from_slice(&name.as_bytes()[..length]);
+        self.answer.figure_count += 1;
+    }
+
+    fn frame(&self, _: *const abi::Frame) -> Option<&Frame> {
+        None
+    }
+}
+
+const NO_PLANE: abi::Plane = abi::Plane {
+    size: size_of::<abi::Plane>() as u32,
+    width: 0,
+    height: 0,
+    reserved: 0,
+    stride: 0,
+    capacity: 0,
+    data: ptr::null_mut(),
+};
