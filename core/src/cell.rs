@@ -485,6 +485,7 @@ impl Cell {
             let frame = if self.on_fault == OnFault::Black { self.blank(frame) } else { frame };
             Context { now: start, wiring: &mut self.wiring, out, at_once: false }.push(0, frame);
         }
+        self.look_again(out);
         self.left = self.look(out);
         if self.is_over() {
             self.end();
@@ -505,6 +506,7 @@ impl Cell {
         while self.take_next(Timestamp::ZERO, out).is_some() {
             self.wiring.ledger.dropped[DropReason::Stopped as usize].add(1);
         }
+        self.look_again(out);
         self.left = self.look(out);
     }
 

@@ -534,6 +534,21 @@ fn a_hub_made_anew_names_its_members_anew() {
 }
 
 #[test]
+fn a_sender_that_waits_for_room_hears_of_it_from_a_node_that_is_passed_by() {
+    for (policy, left) in [(OnFault::Bypass, 299), (OnFault::Stop, 50)] {
+        let mut graph = chain(vec![
+            node("source", &SOURCE, &[("count", 300), ("every_ms", 0)]),
+            node("frail", &BURN, &[("fail_at", 50)]),
+            node("sink", &SINK, &[]),
+        ]);
+        graph.nodes[1].on_fault = policy;
+        graph.links[0].capacity = Some(2);
+        let (report, seen, _) = run(graph, virtual_time());
+        assert_eq!((report.stages[0].frames, seen.len()), (300, left), "{policy:?}");
+    }
+}
+
+#[test]
 fn a_lane_on_a_cpu_that_is_not_there_is_refused_where_there_are_threads() {
     let graph = || {
         let mut graph = chain(vec![node("source", &SOURCE, &[("count", 3)]), node("sink", &SINK, &[])]);
