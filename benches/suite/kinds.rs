@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use sidetone::registry::{declared, same};
+use sidetone::registry::{Negotiated, declared, same};
 use sidetone::{
     AudioFormat, Clock, Codec, Context, Fault, Finish, Flags, Frame, MediaType, Node, NodeSpec, ParamSpec,
-    Params, Placement, PortSpec, Registry, Timestamp,
+    Params, Placement, PortSpec, Registry, Size, Timestamp, VideoFormat,
 };
 
 use crate::machine::{pin, thread_cpu};
@@ -19,10 +19,15 @@ use crate::reading::nanos;
 /// Sidetone's own kinds and those of the benches.
 pub(crate) fn registry() -> Registry {
     let mut registry = sidetone::registry();
-    for spec in [&SOURCE, &PASS, &SINK, &METER, &RENDER, &SAMPLES, &COPY, &SAMPLES_SINK] {
-        registry.add(spec);
-    }
+    add(&mut registry);
     registry
+}
+
+/// Adds the kinds of the benches.
+pub(crate) fn add(registry: &mut Registry) {
+    let all =
+        [&SOURCE, &PASS, &PASS_SOUND, &SINK, &METER, &RENDER, &SAMPLES, &COPY, &SAMPLES_SINK, &PICTURES];
+    all.into_iter().for_each(|spec| registry.add(spec));
 }
 
 /// When a frame passed, by two clocks.
@@ -196,6 +201,9 @@ impl Node for Source {
 }
 
 static PASS: NodeSpec = spec("bench.pass", (&[IN], &[OUT]), &[], &|_| Ok(Box::new(Pass)));
+
+static PASS_SOUND: NodeSpec =
+    spec("bench.pass_sound", (&[SOUND_IN], &[SOUND_OUT]), &[], &|_| Ok(Box::new(Pass)));
 
 /// Hands frames on.
 struct Pass;
@@ -382,6 +390,45 @@ impl Node for Samples {
         } else {
             cx.wake_at(cx.now());
         }
+        Ok(())
+    }
+}
+
+static PICTURES: NodeSpec = NodeSpec {
+    negotiate: &|_| Ok(Negotiated::new([MediaType::i420(Some(HD), None)])),
+    ..spec(
+        "bench.pictures",
+        (&[], &[PortSpec::new("out", MediaType::VIDEO, "Pictures.")]),
+        &[ParamSpec::int("every_us", 8_000, 1, 1_000_000, "How long from one to the next.")],
+        &|setup| {
+            Ok(Box::new(Pictures {
+                every: Duration::from_micros(count(setup.params, "every_us")),
+                next: None,
+            }))
+        },
+    )
+};
+
+const HD: Size = Size::new(1_280, 720);
+
+/// Gives pictures of 1280x720, each of one grey, at a beat.
+struct Pictures {
+    every: Duration,
+    next: Option<Timestamp>,
+}
+
+impl Node for Pictures {
+    fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        let due = *self.next.get_or_insert(cx.now());
+        if cx.now() >= due {
+            let header = cx.born(due, self.every);
+            let grey = header.sequence as u8;
+            let mut frame = cx.video(0, VideoFormat::i420(HD), header);
+            frame.bytes_mut().fill(grey);
+            cx.push(0, frame);
+            self.next = Some(due + self.every);
+        }
+        cx.wake_at(self.next.unwrap_or(due));
         Ok(())
     }
 }

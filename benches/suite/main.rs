@@ -58,6 +58,9 @@ enum What {
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == sidetone::plugins::ARGUMENT) {
+        return sidetone::plugins::process::main();
+    }
     // `cargo bench` adds an argument of its own.
     let given = std::env::args().filter(|argument| argument != "--bench");
     let outcome = match Suite::parse_from(given).what {

@@ -6,6 +6,7 @@ mod chain;
 mod copies;
 mod hop;
 mod paced;
+mod plugin;
 mod start;
 mod watched;
 
@@ -36,8 +37,17 @@ pub(crate) struct Row {
 }
 
 /// Every row, in the order of the results.
-pub(crate) const ROWS: &[Row] =
-    &[chain::INLINE, hop::ROW, chain::FANOUT, paced::ROW, copies::ROW, call::ROW, watched::ROW, start::ROW];
+pub(crate) const ROWS: &[Row] = &[
+    chain::INLINE,
+    hop::ROW,
+    chain::FANOUT,
+    paced::ROW,
+    copies::ROW,
+    call::ROW,
+    watched::ROW,
+    plugin::ROW,
+    start::ROW,
+];
 
 /// Runs a graph to its end, or as long as `observe` lets it.
 fn run(text: String, observe: impl FnMut(&Handle, Update<'_>)) -> Result<Report, String> {

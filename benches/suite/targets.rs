@@ -167,6 +167,18 @@ pub(crate) const TARGETS: &[Target] = &[
     target("watched", "a call", ours("call", "on_to_off"), Most::Amount(1.02)),
     target("watched", "1,000 streams", ours("1000 streams", "on_to_off"), Most::Amount(1.02)),
     target("watched", "chains of 100 nodes", ours("100 nodes", "on_to_off"), Most::Amount(1.02)),
+    target(
+        "plugin",
+        "what a call of a plugin adds to one of a built-in node, in ns",
+        ours("call", "added_ns_per_call"),
+        Most::Amount(20.0),
+    ),
+    target(
+        "plugin",
+        "what a process of its own adds, 720p, in µs",
+        ours("round trip", "added_p50_us"),
+        Most::Amount(100.0),
+    ),
     peer("start", "the first frame", ours("5", "first_frame_ms"), "gstreamer", 1.0),
     peer("start", "memory up to it", ours("5", "peak_rss_mb"), "gstreamer", 1.0),
 ];
