@@ -14,8 +14,11 @@ use std::process::ExitCode;
 use sidetone::plugins;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|first| first == plugins::ARGUMENT) {
-        return plugins::process::main();
+    // Child processes that run the code of others.
+    match std::env::args_os().nth(1) {
+        Some(first) if first == plugins::ARGUMENT => return plugins::process::main(),
+        Some(first) if first == plugins::describe::ARGUMENT => return plugins::describe::main(),
+        _ => {}
     }
     command::run()
 }

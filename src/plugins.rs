@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use sidetone_core::Registry;
 pub use sidetone_plugin_host::apart::{ARGUMENT, process};
 pub use sidetone_plugin_host::search::{Found, Index, VARIABLE};
+pub use sidetone_plugin_host::world::families as describe;
+use sidetone_plugin_host::world::families::families;
 pub use sidetone_plugin_host::{Library, LoadError, Manifest, ManifestError, Shelf, manifest, search};
 
 /// Which plugins may be used, and how.
@@ -16,6 +18,9 @@ pub struct PluginOptions {
     /// Whether every plugin runs in a process of its own, whatever graphs and
     /// manifests say.
     pub isolate_all: bool,
+    /// The program that describes installed effects of other formats, called with
+    /// [`describe::ARGUMENT`]; without one such effects are not looked for.
+    pub program: Option<PathBuf>,
 }
 
 /// Every kind of node that Sidetone ships, and those of the plugins that are found
@@ -32,6 +37,11 @@ pub fn registry_for(file: Option<&Path>, options: &PluginOptions) -> (Registry, 
     let index = search::find(&search::folders(&options.folders, named.as_deref(), beside.as_deref()));
     for spec in Shelf::get().kinds(&index, options.isolate_all) {
         registry.add(spec);
+    }
+    if let Some(program) = &options.program {
+        for family in families(program, options.isolate_all) {
+            registry.add_family(family);
+        }
     }
     (registry, index.wrong)
 }

@@ -69,7 +69,9 @@ enum Command {
 /// Reads the arguments and does what they say.
 pub(crate) fn run() -> ExitCode {
     let Cli { plugins, isolate_plugins, command } = Cli::parse();
-    let _ = PLUGINS.set(PluginOptions { folders: plugins, isolate_all: isolate_plugins });
+    // Without this program's own path effects of other formats are not looked for.
+    let program = std::env::current_exe().ok();
+    let _ = PLUGINS.set(PluginOptions { folders: plugins, isolate_all: isolate_plugins, program });
     let code = match command {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),

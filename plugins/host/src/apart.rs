@@ -8,7 +8,7 @@
 //! answer, and for the process's life, by its pidfd; a process that answers too
 //! late is killed.
 
-mod confine;
+pub(crate) mod confine;
 pub mod process;
 mod wire;
 

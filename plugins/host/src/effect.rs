@@ -135,6 +135,19 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Has the host make a frame of `format` for output `port`, with the times of the
+    /// first input; whether there was one to be had.
+    pub fn make_output(&mut self, port: usize, format: &abi::Format) -> bool {
+        let made = self.desk.new_frame(port, format, std::ptr::null());
+        match self.outputs_mut().get_mut(port) {
+            Some(place) if !made.is_null() => {
+                *place = made;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Parameters that changed since the call before: number and value.
     pub fn changes(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
         // SAFETY: whoever made the job answers for the array.

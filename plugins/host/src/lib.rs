@@ -18,6 +18,7 @@ pub mod shelf;
 pub mod source;
 pub mod spec;
 mod table;
+pub mod world;
 
 pub use effect::{Desk, Effect, Job, Outcome};
 pub use library::{Library, LoadError};

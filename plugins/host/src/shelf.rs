@@ -13,7 +13,7 @@ use crate::library::{Library, LoadError};
 use crate::manifest::{Kind, Manifest};
 use crate::search::{self, Index};
 use crate::source::{Origin, Source};
-use crate::spec;
+use crate::{spec, world};
 
 /// The libraries that are loaded, by the path that they are known by.
 #[derive(Default)]
@@ -76,6 +76,7 @@ impl Shelf {
                 let instance = Instance::new(&library, index, &source.params, source.seed, source.call_ns)?;
                 Ok(Box::new(instance))
             }
+            Origin::Installed(effect) => world::make(effect, &source.params),
         }
     }
 

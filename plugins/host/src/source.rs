@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Given;
+use crate::world::installed::Installed;
 
 /// Which effect, and of which interface.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,8 @@ pub enum Origin {
         /// The kind's name.
         kind: String,
     },
+    /// An effect of another format. The numbers of its parameters are their places.
+    Installed(Box<Installed>),
 }
 
 impl Origin {
@@ -26,6 +29,7 @@ impl Origin {
     pub fn library(&self) -> &Path {
         match self {
             Self::Plugin { library, .. } => library,
+            Self::Installed(effect) => &effect.path,
         }
     }
 }
@@ -34,6 +38,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
             Origin::Plugin { library, kind } => write!(f, "{kind} of {}", library.display()),
+            Origin::Installed(effect) => write!(f, "{} of {}", effect.name, effect.path.display()),
         }
     }
 }
@@ -42,6 +47,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plugin { library, .. } => write!(f, "{}", library.display()),
+            Self::Installed(effect) => write!(f, "{}", effect.path.display()),
         }
     }
 }

@@ -35,7 +35,7 @@ const SHARED_DATA: &[&str] = &["/usr/share", "/dev/urandom", "/dev/null", "/dev/
 ///
 /// # Errors
 /// What could not be done, for a person.
-pub(super) fn confine(source: &Source) -> Result<(), String> {
+pub(crate) fn confine(source: &Source) -> Result<(), String> {
     limit_resources().map_err(|why| format!("cannot limit the process of a plugin: {why}"))?;
     rustix::thread::set_no_new_privs(true).map_err(|why| format!("cannot give up new privileges: {why}"))?;
     limit_files(source).map_err(|why| format!("cannot shut files away from a plugin: {why}"))?;
