@@ -98,7 +98,7 @@ fn run(
     observe: impl FnMut(&super::Handle, sidetone::Update<'_>),
 ) -> Result<sidetone::Report, String> {
     let folder = folder()?;
-    let options = PluginOptions { folders: vec![folder.clone()], isolate_all: false };
+    let options = PluginOptions { folders: vec![folder.clone()], ..PluginOptions::default() };
     let (mut registry, wrong) = registry_for(None, &options);
     if let Some(why) = wrong.first() {
         return Err(why.to_string());
