@@ -98,6 +98,18 @@ impl Flags {
     /// The last RTP packet of a picture, or the first of a talk spurt.
     pub const MARKER: Self = Self(16);
 
+    /// Each flag a bit, as plugins see them: [`Flags::KEY`] is 1. \[any\]
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The same with the bits of `mask` as in `bits`. \[any\]
+    #[must_use]
+    pub const fn with_bits(self, bits: u8, mask: Self) -> Self {
+        Self(self.0 & !mask.0 | bits & mask.0)
+    }
+
     /// Whether every flag of `other` is set. \[any\]
     #[must_use]
     pub const fn has(self, other: Self) -> bool {
@@ -440,6 +452,11 @@ impl Frame {
             Storage::Own(_) => None,
             Storage::Shared(place) => Some(place.shared()),
         }
+    }
+
+    /// The whole buffer, if no other frame shares it. \[real-time\]
+    pub fn alone_mut(&mut self) -> Option<&mut [u8]> {
+        self.buffer.get_mut().map(Buffer::bytes_mut)
     }
 
     /// The bytes in use: a packet's payload, or all planes or channels with

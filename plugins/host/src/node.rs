@@ -86,6 +86,9 @@ impl PluginNode {
         for (pointer, slot) in outputs.iter_mut().zip(&mut self.desk.outputs) {
             *pointer = slot.pointer();
         }
+        if inputs[0].is_null() && self.plan.in_place {
+            inputs[0] = outputs[0];
+        }
         let (inputs, outputs) = (&inputs[..self.desk.inputs.len()], &mut outputs[..self.desk.outputs.len()]);
         let (sayings, pools) = (0, cx);
         let mut desk = AtWork { slots: &mut self.desk, cx: pools, sayings };
@@ -154,10 +157,10 @@ impl PluginNode {
             self.desk.inputs[0].read(first);
             return;
         }
-        if first.is_alone() {
-            self.desk.outputs[0].write(first);
-            let view = self.desk.outputs[0].view;
-            self.desk.inputs[0].same(view, self.desk.outputs[0].planes);
+        if let Some(storage) = first.alone_mut() {
+            // One view stands for both.
+            let (bytes, room) = (storage.as_mut_ptr(), storage.len());
+            self.desk.outputs[0].take(first, bytes, room);
             return;
         }
         if let Some(mut copy) = like(cx, 0, &first, first.header.clone()) {
@@ -259,6 +262,11 @@ struct Slot {
     frame: Option<Frame>,
     /// Whether there is anything to see.
     is_full: bool,
+    /// Of what format, and how long in bytes, the frame was of which the view was
+    /// made: of the next one like it only times and places differ.
+    shown: Option<(Format, usize)>,
+    /// Bytes from the first plane to each.
+    offsets: [usize; PORTS],
 }
 
 // SAFETY: the pointers are to the slot's own planes, into the buffer of the frame
@@ -295,7 +303,14 @@ impl Slot {
             planes: ptr::null_mut(),
             shape: ptr::null(),
         };
-        Box::new(Self { view, planes: [NO_PLANE; PORTS], frame: None, is_full: false })
+        Box::new(Self {
+            view,
+            planes: [NO_PLANE; PORTS],
+            frame: None,
+            is_full: false,
+            shown: None,
+            offsets: [0; PORTS],
+        })
     }
 
     fn pointer(&mut self) -> *mut abi::Frame {
@@ -320,19 +335,39 @@ impl Slot {
         self.take(frame, bytes, room);
     }
 
-    /// Shows what another slot holds.
-    fn same(&mut self, view: abi::Frame, planes: [abi::Plane; PORTS]) {
-        (self.view, self.planes, self.is_full) = (view, planes, true);
-    }
-
     fn take(&mut self, frame: Frame, bytes: *mut u8, room: usize) {
         let header = &frame.header;
         let view = &mut self.view;
-        view.flags = flags_of(header.flags);
+        view.flags = u32::from(header.flags.bits() & FLAGS.bits());
         view.pts_ns = header.pts.nanos();
         view.captured_ns = header.captured.nanos();
-        view.duration_ns = header.duration.as_nanos() as u64;
+        view.duration_ns =
+            header.duration.as_secs().wrapping_mul(1_000_000_000) + u64::from(header.duration.subsec_nanos());
         view.sequence = header.sequence;
+        let format = *frame.format();
+        if self.shown == Some((format, room)) {
+            for (plane, offset) in
+                self.planes.iter_mut().zip(self.offsets).take(self.view.plane_count as usize)
+            {
+                plane.data = bytes.wrapping_add(offset);
+            }
+        } else {
+            self.show(format, bytes, room);
+            // Of a packet the effect may change the length.
+            self.shown = matches!(format, Format::Audio(_) | Format::Video(_)).then_some((format, room));
+            for (plane, offset) in
+                self.planes.iter().zip(&mut self.offsets).take(self.view.plane_count as usize)
+            {
+                *offset = plane.data.addr() - bytes.addr();
+            }
+        }
+        self.frame = Some(frame);
+        self.is_full = true;
+    }
+
+    /// Makes the view of a frame of `format` whose bytes are at `bytes`.
+    fn show(&mut self, format: Format, bytes: *mut u8, room: usize) {
+        let view = &mut self.view;
         (view.width, view.height, view.rate, view.shape) = (0, 0, 0, ptr::null());
         let mut at = 0;
         let mut plane = |width: usize, height: usize, stride: usize| {
@@ -342,7 +377,7 @@ impl Slot {
             at += capacity;
             abi::Plane { width: width as u32, height: height as u32, stride, capacity, data, ..NO_PLANE }
         };
-        match *frame.format() {
+        match format {
             Format::Video(video) => {
                 (view.media, view.format) = (abi::SIDETONE_MEDIA_VIDEO, abi::SIDETONE_FORMAT_I420);
                 (view.width, view.height, view.plane_count) = (video.size.width, video.size.height, 3);
@@ -368,8 +403,6 @@ impl Slot {
                 self.planes[0] = plane(len, 1, room);
             }
         }
-        self.frame = Some(frame);
-        self.is_full = true;
     }
 }
 
@@ -421,14 +454,14 @@ impl Slots {
         slot.is_full = false;
         let mut frame = slot.frame.take()?;
         frame.set_len(slot.planes[0].width as usize);
-        frame.header.flags = told(frame.header.flags, slot.view.flags);
+        frame.header.flags = frame.header.flags.with_bits(slot.view.flags as u8, FLAGS);
         self.put_out = true;
         Some(frame)
     }
 
     /// After a call: what is left of it goes back to its pool.
     fn clear(&mut self) {
-        for slot in self.inputs.iter_mut().take(1).chain(&mut self.outputs) {
+        for slot in self.inputs.iter_mut().take(1).chain(&mut self.outputs).filter(|slot| slot.is_full) {
             slot.is_full = false;
             slot.frame = None;
         }
@@ -545,25 +578,14 @@ fn fresh_frame(cx: &mut Context<'_>, port: usize, format: &abi::Format, header: 
     })
 }
 
-/// Flags as the interface has them.
-const FLAGS: [(Flags, u32); 4] = [
-    (Flags::KEY, abi::SIDETONE_FRAME_KEY),
-    (Flags::LOST, abi::SIDETONE_FRAME_LOST),
-    (Flags::DISCONTINUITY, abi::SIDETONE_FRAME_DISCONTINUITY),
-    (Flags::SILENCE, abi::SIDETONE_FRAME_SILENCE),
-];
-
-fn flags_of(flags: Flags) -> u32 {
-    FLAGS.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, number)| number).sum()
-}
-
-/// `flags` with those set and cleared that an effect said.
-fn told(flags: Flags, number: u32) -> Flags {
-    FLAGS.iter().fold(
-        flags,
-        |flags, (flag, bit)| if number & bit != 0 { flags.with(*flag) } else { flags.without(*flag) },
-    )
-}
+/// The flags that effects see and say, which have the same bits here and there.
+const FLAGS: Flags = Flags::KEY.with(Flags::LOST).with(Flags::DISCONTINUITY).with(Flags::SILENCE);
+const _: () = assert!(
+    Flags::KEY.bits() as u32 == abi::SIDETONE_FRAME_KEY
+        && Flags::LOST.bits() as u32 == abi::SIDETONE_FRAME_LOST
+        && Flags::DISCONTINUITY.bits() as u32 == abi::SIDETONE_FRAME_DISCONTINUITY
+        && Flags::SILENCE.bits() as u32 == abi::SIDETONE_FRAME_SILENCE
+);
 
 /// The name of a shape with a zero at its end; it lives for ever. \[real-time\]
 /// but for the first time of each.
