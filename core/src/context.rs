@@ -350,6 +350,15 @@ impl Context<'_> {
         self.wiring.pools[port].frame(header, Format::Rtp { codec, len: 0 }, capacity.max(PACKET_ROOM))
     }
 
+    /// Data of `shape` that holds a copy of `bytes`, from the pool of output
+    /// `port`; see [`data_shape`](crate::data_shape) for what the bytes may be.
+    pub fn data(&mut self, port: usize, shape: &'static str, bytes: &[u8], header: Header) -> Frame {
+        let format = Format::Data { shape, len: bytes.len() };
+        let mut frame = self.wiring.pools[port].frame(header, format, bytes.len().next_power_of_two());
+        frame.bytes_mut().copy_from_slice(bytes);
+        frame
+    }
+
     /// Says that a frame has reached its listener or viewer (or their file):
     /// its time is entered in the ledger, up to the end of this call.
     pub fn rendered(&mut self, frame: Frame) {

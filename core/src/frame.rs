@@ -264,15 +264,22 @@ pub enum Format {
         /// Bytes in use.
         len: usize,
     },
+    /// Data of a named shape, `len` bytes: see [`data_shape`](crate::data_shape).
+    Data {
+        /// Which shape.
+        shape: &'static str,
+        /// Bytes in use.
+        len: usize,
+    },
 }
 
 impl Format {
-    /// Audio or video. \[any\]
+    /// Audio or video; what data there is tells of pictures. \[any\]
     #[must_use]
     pub const fn medium(&self) -> Medium {
         match self {
             Self::Audio(_) => Medium::Audio,
-            Self::Video(_) => Medium::Video,
+            Self::Video(_) | Self::Data { .. } => Medium::Video,
             Self::Packet { codec, .. } | Self::Rtp { codec, .. } => codec.medium(),
         }
     }
@@ -283,7 +290,7 @@ impl Format {
         match self {
             Self::Audio(audio) => audio.bytes(),
             Self::Video(video) => video.bytes(),
-            Self::Packet { len, .. } | Self::Rtp { len, .. } => *len,
+            Self::Packet { len, .. } | Self::Rtp { len, .. } | Self::Data { len, .. } => *len,
         }
     }
 }
@@ -432,6 +439,12 @@ impl Frame {
         }
     }
 
+    /// The bytes, if they are data of `shape`. \[any\]
+    #[must_use]
+    pub fn data(&self, shape: &str) -> Option<&[u8]> {
+        matches!(self.format, Format::Data { shape: known, .. } if known == shape).then(|| self.bytes())
+    }
+
     /// Whether no other frame shares the buffer, so that writing copies
     /// nothing. \[any\]
     pub fn is_alone(&mut self) -> bool {
@@ -472,7 +485,7 @@ impl Frame {
         &mut self.storage_mut()[..used]
     }
 
-    /// The whole buffer of a packet, to write into before [`Frame::set_len`];
+    /// The whole buffer of a packet or of data, to write into before [`Frame::set_len`];
     /// copies first if the buffer is shared. \[real-time\]
     pub fn storage_mut(&mut self) -> &mut [u8] {
         if self.buffer.get_mut().is_none() {
@@ -487,11 +500,13 @@ impl Frame {
         self.buffer.get_mut().map_or(&mut [], Buffer::bytes_mut)
     }
 
-    /// Sets how many bytes of a packet are in use, at most the buffer's
+    /// Sets how many bytes of a packet or of data are in use, at most the buffer's
     /// capacity; sound and pictures are left alone. \[real-time\]
     pub fn set_len(&mut self, new: usize) {
         let capacity = self.buffer.capacity();
-        if let Format::Packet { len, .. } | Format::Rtp { len, .. } = &mut self.format {
+        if let Format::Packet { len, .. } | Format::Rtp { len, .. } | Format::Data { len, .. } =
+            &mut self.format
+        {
             *len = new.min(capacity);
         }
     }

@@ -241,6 +241,15 @@ impl Harness {
         frame
     }
 
+    /// Data of `shape`, captured now.
+    #[must_use]
+    pub fn data(&self, shape: &'static str, bytes: &[u8]) -> Frame {
+        let format = Format::Data { shape, len: bytes.len() };
+        let mut frame = Frame::placed(&self.bodies, Header::new(self.now(), Duration::ZERO), format);
+        frame.bytes_mut().copy_from_slice(bytes);
+        frame
+    }
+
     /// Puts a frame on the first link of input `port`.
     ///
     /// # Panics

@@ -12,6 +12,7 @@ mod check;
 pub mod clock;
 pub mod context;
 pub mod control;
+pub mod data_shape;
 mod deadline;
 pub mod diagnostic;
 pub mod draw;

@@ -1,6 +1,6 @@
 //! Recordings: the frames of one link in a file, with their types and times.
 //!
-//! A recording holds frames of any kind (raw sound, raw pictures, packets, RTP)
+//! A recording holds frames of any kind (raw sound, raw pictures, packets, RTP, data)
 //! as they were, and when each was taken, so that they can be played back
 //! exactly. Numbers are little-endian. Times are nanoseconds; `arrival`, `pts`
 //! and `captured` count from the start of the recording, so that a recording
@@ -25,8 +25,9 @@
 //! body    0  1  1: a frame; 2: the end
 //!         1  1  flags: key 1, lost 2, discontinuity 4, silence 8, marker 16
 //!         2  2  zero
-//!         4 12  format: family (1 sound, 2 pictures, 3 packets, 4 RTP; 1 byte),
-//!               codec (1 Opus, 2 AV1) or layout (1 I420) (1), channels (2),
+//!         4 12  format: family (1 sound, 2 pictures, 3 packets, 4 RTP, 5 data;
+//!               1 byte), codec (1 Opus, 2 AV1), layout (1 I420) or shape (1 face
+//!               landmarks, 2 mask) (1), channels (2),
 //!               samples a second or width (4), samples or height (4)
 //!        16  8  number: frames before it, those that could not be recorded too
 //!        24  8  arrival
@@ -34,7 +35,7 @@
 //!        40  8  captured (signed)
 //!        48  8  duration
 //!        56  8  sequence
-//!        64  …  payload: the bytes of a packet; the samples of each channel in
+//!        64  …  payload: the bytes of a packet or of data; the samples of each channel in
 //!               turn, 32-bit float; the rows of each plane in turn, unpadded
 //! ```
 //!
@@ -50,6 +51,7 @@ mod writer;
 use std::time::Duration;
 
 use crate::context::Context;
+use crate::data_shape::SHAPES;
 use crate::frame::{AudioFormat, Flags, Format, Frame};
 use crate::media_type::{Codec, MediaType, Size};
 use crate::timestamp::Timestamp;
@@ -139,6 +141,7 @@ impl Record {
             Format::Video(video) => cx.video(port, video, header),
             Format::Packet { codec, .. } => return cx.packet(port, codec, payload, header),
             Format::Rtp { codec, .. } => cx.rtp(port, codec, payload.len(), header),
+            Format::Data { shape, .. } => return cx.data(port, shape, payload, header),
         };
         fill(&mut frame, payload);
         frame
@@ -183,7 +186,7 @@ fn fill(frame: &mut Frame, payload: &[u8]) {
                 }
             }
         }
-        Format::Packet { .. } | Format::Rtp { .. } => {
+        Format::Packet { .. } | Format::Rtp { .. } | Format::Data { .. } => {
             if let Some(to) = frame.storage_mut().get_mut(..payload.len()) {
                 to.copy_from_slice(payload);
                 frame.set_len(payload.len());
@@ -210,6 +213,7 @@ fn payload_bytes(format: &Format) -> Option<usize> {
             sane.then(|| (0..3).map(plane).sum())?
         }
         Format::Packet { len, .. } | Format::Rtp { len, .. } => len as u64,
+        Format::Data { shape, len } => SHAPES.contains(&shape).then_some(len as u64)?,
     };
     usize::try_from(bytes).ok().filter(|bytes| *bytes <= MOST_PAYLOAD)
 }

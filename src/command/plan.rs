@@ -215,7 +215,7 @@ fn pools(graph: &Graph, schedule: &Schedule) -> Vec<PoolRow> {
     let plans = own.chain(schedule.templates.iter().flat_map(|template| &template.pools));
     let outputs = all_nodes(graph).into_iter().zip(plans).flat_map(|((name, node), plans)| {
         node.spec.outputs.iter().zip(&node.outputs).zip(plans).map(move |((port, media), plan)| {
-            let carries = !matches!(media, MediaType::Events | MediaType::Data(_));
+            let carries = !matches!(media, MediaType::Events);
             carries.then(|| PoolRow { output: format!("{name}.{}", port.name), plan: *plan })
         })
     });

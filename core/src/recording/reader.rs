@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     CODECS, END, FIXED_BYTES, FLAGS, FRAME, FURTHEST, HEAD_BYTES, HIGHEST_RATE, Head, LONGEST, MAGIC,
-    MOST_CHANNELS, MOST_PAYLOAD, Record, VERSION, fill, payload_bytes,
+    MOST_CHANNELS, MOST_PAYLOAD, Record, SHAPES, VERSION, fill, payload_bytes,
 };
 use crate::frame::{AudioFormat, Flags, Format, Frame, Header, VideoFormat};
 use crate::media_type::{Codec, FrameRate, MediaType, PixelFormat, Size};
@@ -177,6 +177,7 @@ impl<R: Read> Reader<R> {
             Format::Video(_) => MediaType::VIDEO,
             Format::Packet { codec, .. } => MediaType::packets(codec),
             Format::Rtp { codec, .. } => MediaType::rtp(codec),
+            Format::Data { shape, .. } => MediaType::Data(shape),
         };
         self.head.media.meet(&media).is_some()
     }
@@ -255,9 +256,14 @@ fn head_of(bytes: &[u8]) -> Result<Head, ReadError> {
         }
         3 => MediaType::Packets { codec: codec()? },
         4 => MediaType::Rtp { codec: codec()? },
+        5 => MediaType::Data(shape_of(bytes[29]).ok_or_else(unknown)?),
         _ => return Err(unknown()),
     };
     Ok(Head { media, seed: u64_at(bytes, 12), started: Timestamp::from_nanos(u64_at(bytes, 20)) })
+}
+
+fn shape_of(number: u8) -> Option<&'static str> {
+    SHAPES.get(usize::from(number).checked_sub(1)?).copied()
 }
 
 fn codec_of(number: u8) -> Option<Codec> {
@@ -277,6 +283,7 @@ fn record_of(body: &[u8]) -> Result<Record, &'static str> {
         (FRAME, 2) if body[5] == 1 => Format::Video(VideoFormat::i420(Size::new(first, second))),
         (FRAME, 3) => Format::Packet { codec: codec_of(body[5]).ok_or(unknown)?, len: payload },
         (FRAME, 4) => Format::Rtp { codec: codec_of(body[5]).ok_or(unknown)?, len: payload },
+        (FRAME, 5) => Format::Data { shape: shape_of(body[5]).ok_or(unknown)?, len: payload },
         _ => return Err(unknown),
     };
     if payload_bytes(&format) != Some(payload) {

@@ -30,6 +30,8 @@ fn formats() -> Vec<Format> {
         Format::Video(VideoFormat::i420(Size::new(33, 17))),
         Format::Packet { codec: Codec::Av1, len: 70 },
         Format::Rtp { codec: Codec::Opus, len: 0 },
+        Format::Data { shape: SHAPES[0], len: 80 },
+        Format::Data { shape: SHAPES[1], len: 35 },
     ]
 }
 
@@ -42,7 +44,7 @@ fn recording() -> Vec<u8> {
     for (index, format) in (0..).zip(formats()) {
         writer.write(&frame(format, index), at(10 * u64::from(index))).unwrap();
     }
-    writer.end(at(40)).unwrap();
+    writer.end(at(60)).unwrap();
     writer.inner().clone()
 }
 
@@ -93,10 +95,10 @@ fn frames_of_every_kind_read_back_as_they_were() {
         fill(&mut again, reader.payload());
         assert_eq!(payload(&again), reader.payload());
     }
-    let ending = Ending { frames: 4, at: Duration::from_millis(40), cut: None };
+    let ending = Ending { frames: 6, at: Duration::from_millis(60), cut: None };
     assert_eq!(reader.read().unwrap(), Next::End(ending));
     assert_eq!(reader.read().unwrap(), Next::End(ending), "it says the end again");
-    assert_eq!(walk(&bytes).unwrap(), 4);
+    assert_eq!(walk(&bytes).unwrap(), 6);
     let sizes: usize = formats().iter().map(record_bytes).sum();
     assert_eq!(bytes.len(), HEAD_BYTES + sizes + FRAMING + FIXED_BYTES);
 }
@@ -115,6 +117,8 @@ fn heads_of_every_type_read_back_as_they_were() {
         MediaType::packets(Codec::Av1),
         MediaType::RTP,
         MediaType::rtp(Codec::Opus),
+        MediaType::Data(SHAPES[0]),
+        MediaType::Data(SHAPES[1]),
     ] {
         let head = Head { media, seed: u64::MAX, started: Timestamp::from_nanos(u64::MAX / 3) };
         let bytes = Writer::new(Vec::new(), &head).unwrap().inner().clone();
@@ -195,12 +199,14 @@ fn forged(format: Format, at: usize, with: &[u8]) -> Vec<u8> {
 
 #[test]
 fn what_no_writer_writes_is_refused_though_its_checksum_fits() {
-    let [sound, picture, packet, _] = formats()[..] else { panic!("four formats") };
-    let cases: [(Format, usize, &[u8], &str); 12] = [
+    let [sound, picture, packet, _, data, _] = formats()[..] else { panic!("six formats") };
+    let cases: [(Format, usize, &[u8], &str); 14] = [
         (packet, 0, &[3], "kind"),
         (packet, 4, &[9], "kind"),
         (packet, 5, &[3], "kind"),
         (packet, 5, &[0], "kind"),
+        (data, 5, &[3], "kind"),
+        (data, 5, &[0], "kind"),
         (sound, 6, &[3, 0], "as long as"),
         (sound, 12, &u32::MAX.to_le_bytes(), "as long as"),
         (sound, 8, &0u32.to_le_bytes(), "as long as"),
@@ -220,12 +226,20 @@ fn what_no_writer_writes_is_refused_though_its_checksum_fits() {
 #[test]
 fn a_recording_of_packets_holds_nothing_else() {
     let head = Head { media: MediaType::rtp(Codec::Opus), ..HEAD };
-    for (format, fits) in formats().into_iter().zip([false, false, false, true]) {
+    for (format, fits) in formats().into_iter().zip([false, false, false, true, false, false]) {
         let mut writer = Writer::new(Vec::new(), &head).unwrap();
         writer.write(&frame(format, 0), START).unwrap();
         let refused = read(writer.inner()).1.is_err_and(|why| why.to_string().contains("another kind"));
         assert_ne!(refused, fits, "{format:?}");
     }
+}
+
+#[test]
+fn data_of_a_shape_that_recordings_do_not_know_is_refused() {
+    let mut writer = Writer::new(Vec::new(), &HEAD).unwrap();
+    let frame = Frame::unpooled(Header::default(), Format::Data { shape: "acme.depth/1", len: 4 });
+    assert_eq!(writer.write(&frame, START).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    assert_eq!(writer.inner().len(), HEAD_BYTES, "nothing of it was written");
 }
 
 #[test]
@@ -259,7 +273,7 @@ fn a_longer_head_is_read_past_what_is_not_known() {
     longer.extend(*b"later on");
     longer.extend(crc32fast::hash(&longer).to_le_bytes());
     longer.extend(&bytes[HEAD_BYTES..]);
-    assert_eq!(walk(&longer).unwrap(), 4);
+    assert_eq!(walk(&longer).unwrap(), 6);
 }
 
 #[test]

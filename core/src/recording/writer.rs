@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use crc32fast::Hasher;
 
 use super::{
-    CODECS, END, FIXED_BYTES, FLAGS, FRAME, HEAD_BYTES, Head, MAGIC, VERSION, offset, payload_bytes,
+    CODECS, END, FIXED_BYTES, FLAGS, FRAME, HEAD_BYTES, Head, MAGIC, SHAPES, VERSION, offset, payload_bytes,
 };
 use crate::frame::{AudioFormat, Flags, Format, Frame};
 use crate::media_type::{Codec, FrameRate, MediaType, PixelFormat};
@@ -32,7 +32,8 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// Those of `to`, and `InvalidInput` for sound of more than 8 channels or
-    /// 768 kHz and pictures above 16,384 on a side.
+    /// 768 kHz, pictures above 16,384 on a side, and data of shapes that Sidetone
+    /// does not know.
     pub fn write(&mut self, frame: &Frame, now: Timestamp) -> io::Result<()> {
         let payload = payload_bytes(frame.format()).ok_or(ErrorKind::InvalidInput)?;
         let header = &frame.header;
@@ -56,7 +57,7 @@ impl<W: Write> Writer<W> {
                     (0..plane.height).try_for_each(|y| sums.put(plane.row(y)))?;
                 }
             }
-            Format::Packet { .. } | Format::Rtp { .. } => sums.put(frame.bytes())?,
+            Format::Packet { .. } | Format::Rtp { .. } | Format::Data { .. } => sums.put(frame.bytes())?,
         }
         sums.finish()?;
         self.number += 1;
@@ -142,6 +143,7 @@ fn format_bytes(format: &Format) -> [u8; 12] {
         }
         Format::Packet { codec, .. } => type_bytes(3, codec_number(codec), 0, 0, 0),
         Format::Rtp { codec, .. } => type_bytes(4, codec_number(codec), 0, 0, 0),
+        Format::Data { shape, .. } => type_bytes(5, shape_number(shape), 0, 0, 0),
     }
 }
 
@@ -157,6 +159,11 @@ fn type_bytes(family: u8, variety: u8, channels: u16, first: u32, second: u32) -
 
 fn codec_number(codec: Codec) -> u8 {
     CODECS.iter().zip(1..).find_map(|(known, number)| (*known == codec).then_some(number)).unwrap_or(0)
+}
+
+/// 0 for a shape that recordings do not know.
+fn shape_number(shape: &str) -> u8 {
+    SHAPES.iter().zip(1..).find_map(|(known, number)| (*known == shape).then_some(number)).unwrap_or(0)
 }
 
 const fn layout_number(pixel: PixelFormat) -> u8 {
@@ -184,7 +191,10 @@ impl Head {
             }
             MediaType::Packets { codec } => (type_bytes(3, codec.map_or(0, codec_number), 0, 0, 0), None),
             MediaType::Rtp { codec } => (type_bytes(4, codec.map_or(0, codec_number), 0, 0, 0), None),
-            // No frames are of these.
+            MediaType::Data(shape) if shape_number(shape) > 0 => {
+                (type_bytes(5, shape_number(shape), 0, 0, 0), None)
+            }
+            // No frames are of these, or none that can be recorded.
             MediaType::Events | MediaType::Data(_) | MediaType::Any => ([0; 12], None),
         };
         bytes[28..40].copy_from_slice(&media);

@@ -250,6 +250,7 @@ fn like(cx: &mut Context<'_>, port: usize, other: &Frame, header: Header) -> Opt
         Format::Audio(audio) => cx.audio(port, audio, header),
         Format::Video(video) => cx.video(port, video, header),
         Format::Packet { codec, .. } => cx.packet(port, codec, other.bytes(), header),
+        Format::Data { shape, .. } => cx.data(port, shape, other.bytes(), header),
         Format::Rtp { .. } => return None,
     })
 }
@@ -400,6 +401,11 @@ impl Slot {
                     Codec::Opus => abi::SIDETONE_FORMAT_OPUS,
                     Codec::Av1 => abi::SIDETONE_FORMAT_AV1,
                 };
+                self.planes[0] = plane(len, 1, room);
+            }
+            Format::Data { shape, len } => {
+                (view.media, view.plane_count) = (abi::SIDETONE_MEDIA_DATA, 1);
+                (view.format, view.shape) = (0, shape_of(shape));
                 self.planes[0] = plane(len, 1, room);
             }
         }

@@ -341,7 +341,7 @@ impl Comparison {
                     let pictures = self.pictures.get_or_insert_default();
                     pictures.add(&a.payload, &b.payload, pixels, a.record.number);
                 }
-                Format::Packet { .. } | Format::Rtp { .. } => {}
+                Format::Packet { .. } | Format::Rtp { .. } | Format::Data { .. } => {}
             }
         }
         if !how.is_empty() {
@@ -435,6 +435,7 @@ fn words(format: &Format) -> String {
         Format::Video(video) => format!("a picture, {}", video.size),
         Format::Packet { codec, .. } => format!("a packet of {codec}"),
         Format::Rtp { codec, .. } => format!("an RTP packet of {codec}"),
+        Format::Data { shape, .. } => format!("data of {shape}"),
     }
 }
 
