@@ -7,6 +7,13 @@ pub use sidetone_plugin_host::apart::{ARGUMENT, process};
 pub use sidetone_plugin_host::search::{Found, Index, VARIABLE};
 pub use sidetone_plugin_host::world::families as describe;
 use sidetone_plugin_host::world::families::families;
+
+/// Installed effects of other formats, tried.
+pub mod survey {
+    pub use sidetone_plugin_host::world::installed::Format;
+    pub use sidetone_plugin_host::world::survey::{PICTURES, SOUNDS, Trial, trial};
+}
+
 pub use sidetone_plugin_host::{Library, LoadError, Manifest, ManifestError, Shelf, manifest, search};
 
 /// Which plugins may be used, and how.

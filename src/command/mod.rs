@@ -7,6 +7,7 @@ mod diff;
 mod draw;
 mod nodes;
 mod plan;
+mod plugin;
 mod run;
 mod top;
 mod tune;
@@ -63,6 +64,7 @@ enum Command {
     Bench(bench::Bench),
     Tune(tune::Tune),
     Top(top::Top),
+    Plugin(plugin::Plugin),
     Completions(completions::Completions),
 }
 
@@ -82,6 +84,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Tune(tune) => tune.run(),
         Command::Top(top) => top.run(),
+        Command::Plugin(plugin) => plugin.run(),
         Command::Completions(completions) => completions.run(),
     };
     ExitCode::from(code)

@@ -13,6 +13,7 @@ mod record;
 mod tune;
 mod udp;
 mod views;
+mod world;
 
 use std::fs::File;
 use std::io::BufReader;

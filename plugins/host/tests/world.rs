@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::float_cmp)] // all of it is test code
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sidetone_core::harness::Harness;
+use sidetone_core::scratch::Scratch;
 use sidetone_core::{Control, Format as FrameFormat, Frame, Header, NodeSpec, Size, Value, VideoFormat};
 use sidetone_plugin_host::spec::{Isolation, node_spec};
 use sidetone_plugin_host::world::installed::{Format, Installed, Setting, Values};
@@ -16,14 +16,12 @@ use sidetone_plugin_host::world::{clap, frei0r, ladspa};
 use sidetone_plugin_host::{Origin, Shelf};
 
 /// A library built from `tests/effects/SOURCE` in a folder that is gone with this.
-struct Built(PathBuf);
+struct Built(Scratch);
 
 impl Built {
-    fn new(name: &str, source: &str, flags: &[&str]) -> Self {
-        let folder = std::env::temp_dir().join(format!("sidetone-world-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+    fn new(source: &str, flags: &[&str]) -> Self {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/effects").join(source);
-        let built = Self(folder);
+        let built = Self(Scratch::new());
         let mut cc = Command::new("cc");
         cc.args(["-shared", "-fPIC", "-O1", "-w", "-o"]).arg(built.library());
         let out = cc.arg(source).args(flags).output().unwrap();
@@ -32,13 +30,7 @@ impl Built {
     }
 
     fn library(&self) -> PathBuf {
-        self.0.join("effect.so")
-    }
-}
-
-impl Drop for Built {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.0.path("effect.so").into()
     }
 }
 
@@ -96,7 +88,7 @@ impl Filter {
 
 #[test]
 fn a_frei0r_effect_is_described_with_its_defaults() {
-    let built = Built::new("described", "frei0r.c", &[]);
+    let built = Built::new("frei0r.c", &[]);
     let effect = frei0r::describe(&built.library()).unwrap();
     assert_eq!((effect.format, effect.inputs, effect.outputs), (Format::Frei0r, 1, 1));
     assert_eq!((effect.name.as_str(), effect.author.as_str()), ("Every \u{fffd} Kind", ""));
@@ -123,7 +115,7 @@ fn a_frei0r_effect_is_described_with_its_defaults() {
 
 #[test]
 fn every_type_of_frei0r_parameter_reaches_the_effect() {
-    let built = Built::new("filter", "frei0r.c", &[]);
+    let built = Built::new("frei0r.c", &[]);
     let mut filter = Filter::new(&built);
     assert_eq!(filter.luma(5, 5), 60);
     filter.set("invert", Setting::Number(1.0));
@@ -145,7 +137,7 @@ fn every_type_of_frei0r_parameter_reaches_the_effect() {
 
 #[test]
 fn a_frei0r_mixer_gets_both_pictures() {
-    let built = Built::new("mixer", "frei0r.c", &["-DMIXER"]);
+    let built = Built::new("frei0r.c", &["-DMIXER"]);
     assert_eq!(frei0r::describe(&built.library()).unwrap().inputs, 2);
     let library = frei0r::Loaded::open(&built.library()).unwrap();
     let size = Size::new(16, 8);
@@ -159,23 +151,27 @@ fn a_frei0r_mixer_gets_both_pictures() {
 
 #[test]
 fn what_is_no_frei0r_filter_or_mixer_is_refused_with_the_reason() {
-    let odd = Built::new("odd", "frei0r.c", &["-DMODEL=9"]);
+    let odd = Built::new("frei0r.c", &["-DMODEL=9"]);
     assert!(frei0r::describe(&odd.library()).unwrap_err().to_string().contains("colour model 9"));
-    let source = Built::new("source", "frei0r.c", &["-DTYPE=1"]);
+    let source = Built::new("frei0r.c", &["-DTYPE=1"]);
     assert!(frei0r::describe(&source.library()).unwrap().unusable.unwrap().contains("takes no picture"));
-    let other = Built::new("other", "ladspa.c", &[]);
+    let other = Built::new("ladspa.c", &[]);
     assert!(frei0r::describe(&other.library()).unwrap_err().to_string().contains("is no frei0r library"));
-    let filter = Built::new("large", "frei0r.c", &[]);
+    let filter = Built::new("frei0r.c", &[]);
     let library = frei0r::Loaded::open(&filter.library()).unwrap();
     assert!(frei0r::Instance::new(&library, Size::new(2049, 8)).is_err());
-    let text = other.0.join("text.so");
-    fs::write(&text, "no library").unwrap();
-    assert!(Format::Frei0r.describe(&text).unwrap_err().contains("text.so is no frei0r library"));
+    other.0.write("text.so", b"no library");
+    assert!(
+        Format::Frei0r
+            .describe(Path::new(&other.0.path("text.so")))
+            .unwrap_err()
+            .contains("text.so is no frei0r library")
+    );
 }
 
 #[test]
 fn ladspa_effects_are_described_in_real_units_and_damaged_ones_are_named() {
-    let built = Built::new("ladspa", "ladspa.c", &[]);
+    let built = Built::new("ladspa.c", &[]);
     let effects = ladspa::describe(&built.library()).unwrap();
     let gain = &effects[0];
     assert_eq!((gain.key.as_str(), gain.inputs, gain.outputs, gain.latency_samples), ("gain", 1, 1, 37));
@@ -219,7 +215,7 @@ fn ladspa_effects_are_described_in_real_units_and_damaged_ones_are_named() {
 
 #[test]
 fn ladspa_effects_run_with_their_parameters_in_range() {
-    let built = Built::new("run", "ladspa.c", &[]);
+    let built = Built::new("ladspa.c", &[]);
     let described = ladspa::describe(&built.library()).unwrap();
     let effect = ladspa::Effect::open(&built.library(), "gain").unwrap();
     let mut instance = ladspa::Instance::new(&effect, 48_000).unwrap();
@@ -243,7 +239,7 @@ fn ladspa_effects_run_with_their_parameters_in_range() {
 #[test]
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn ladspa_effects_ring_out_to_zero_without_denormals() {
-    let built = Built::new("denormals", "ladspa.c", &[]);
+    let built = Built::new("ladspa.c", &[]);
     let ring = ladspa::Effect::open(&built.library(), "ring").unwrap();
     let mut instance = ladspa::Instance::new(&ring, 48_000).unwrap();
     let mut out = [1.0; 8];
@@ -253,7 +249,7 @@ fn ladspa_effects_ring_out_to_zero_without_denormals() {
 
 #[test]
 fn clap_effects_are_described_in_real_units() {
-    let built = Built::new("clap", "clap.c", &[]);
+    let built = Built::new("clap.c", &[]);
     let effects = clap::describe(&built.library()).unwrap();
     let gain = &effects[0];
     assert_eq!(
@@ -275,13 +271,13 @@ fn clap_effects_are_described_in_real_units() {
         ]
     );
     assert_eq!(effects[1].unusable.as_deref(), Some("it is no audio effect"));
-    let other = Built::new("no-clap", "ladspa.c", &[]);
+    let other = Built::new("ladspa.c", &[]);
     assert!(clap::describe(&other.library()).unwrap_err().to_string().contains("is no CLAP library"));
 }
 
 #[test]
 fn clap_parameters_change_at_their_sample_and_faults_are_told() {
-    let built = Built::new("clap-run", "clap.c", &[]);
+    let built = Built::new("clap.c", &[]);
     let effect = clap::describe(&built.library()).unwrap().remove(0);
     let mut instance = clap::Instance::new(&built.library(), &effect.key, 48_000).unwrap();
     assert_eq!(instance.latency().unwrap(), 32);
@@ -305,7 +301,7 @@ fn clap_parameters_change_at_their_sample_and_faults_are_told() {
 
 #[test]
 fn clap_state_is_saved_and_loaded_and_garbage_is_refused() {
-    let built = Built::new("clap-state", "clap.c", &[]);
+    let built = Built::new("clap.c", &[]);
     let effect = clap::describe(&built.library()).unwrap().remove(0);
     let make = || clap::Instance::new(&built.library(), &effect.key, 48_000).unwrap();
     let mut one = make();
@@ -335,7 +331,7 @@ fn node(effect: &Installed) -> &'static NodeSpec {
 
 #[test]
 fn a_frei0r_node_follows_its_parameters_and_the_size_of_pictures() {
-    let built = Built::new("node", "frei0r.c", &[]);
+    let built = Built::new("frei0r.c", &[]);
     let effect = frei0r::describe(&built.library()).unwrap();
     let mut harness = Harness::new(node(&effect), &[("invert", true.into())]);
     let luma = |harness: &mut Harness, width: u32, height: u32| {
@@ -359,7 +355,7 @@ fn a_frei0r_node_follows_its_parameters_and_the_size_of_pictures() {
 
 #[test]
 fn a_frei0r_mixer_takes_the_latest_of_its_second_input() {
-    let built = Built::new("mix-node", "frei0r.c", &["-DMIXER"]);
+    let built = Built::new("frei0r.c", &["-DMIXER"]);
     let mut harness = Harness::new(node(&frei0r::describe(&built.library()).unwrap()), &[]);
     let grey = |harness: &Harness, luma: u8| {
         harness.picture(16, 16, move |plane, _, _| if plane == 0 { luma } else { 128 })
@@ -381,7 +377,7 @@ fn a_frei0r_mixer_takes_the_latest_of_its_second_input() {
 
 #[test]
 fn sound_nodes_run_one_instance_a_channel_or_one_for_all() {
-    let built = Built::new("sound-node", "ladspa.c", &[]);
+    let built = Built::new("ladspa.c", &[]);
     let effects = ladspa::describe(&built.library()).unwrap();
     let effect = |key: &str| effects.iter().find(|effect| effect.key == key).unwrap();
     let run = |key: &str, params: &[(&str, Value)], channels: &[&[f32]]| {
@@ -402,7 +398,7 @@ fn sound_nodes_run_one_instance_a_channel_or_one_for_all() {
 
 #[test]
 fn clap_nodes_carry_their_state_over() {
-    let built = Built::new("clap-node", "clap.c", &[]);
+    let built = Built::new("clap.c", &[]);
     let effect = clap::describe(&built.library()).unwrap().remove(0);
     let mut harness = Harness::new(node(&effect), &[("gain_db", Value::Float(2.0))]);
     let frame = harness.audio(48_000, &[&[1.0, 2.0], &[0.0, 0.0]]);

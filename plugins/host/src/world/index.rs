@@ -170,24 +170,9 @@ fn in_parallel<T: Send>(items: &[usize], work: impl Fn(usize) -> T + Sync) -> Ve
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use sidetone_core::scratch::Scratch;
+
     use super::*;
-
-    /// A folder of its own for each test, gone with it.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("sidetone-index-{name}-{}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     fn effect(path: &Path) -> Installed {
         Installed {
@@ -208,8 +193,9 @@ mod tests {
 
     #[test]
     fn a_library_is_described_once_and_again_when_it_changes() {
-        let folder = Folder::new("once");
-        let (file, library) = (folder.0.join("cache/effects.json"), folder.0.join("amp.so"));
+        let folder = Scratch::new();
+        let (file, library) =
+            (PathBuf::from(folder.path("cache/effects.json")), PathBuf::from(folder.path("amp.so")));
         fs::write(&library, "one").unwrap();
         let count = AtomicUsize::new(0);
         let describe = |_: Format, path: &Path| -> Described {
@@ -234,8 +220,9 @@ mod tests {
 
     #[test]
     fn why_a_library_cannot_be_described_is_kept_too() {
-        let folder = Folder::new("kept");
-        let (file, library) = (folder.0.join("effects.json"), folder.0.join("bad.so"));
+        let folder = Scratch::new();
+        let (file, library) =
+            (PathBuf::from(folder.path("effects.json")), PathBuf::from(folder.path("bad.so")));
         fs::write(&library, "").unwrap();
         let mut index = Index::open(&file);
         let libraries = [library];
@@ -247,8 +234,8 @@ mod tests {
 
     #[test]
     fn a_damaged_or_unwritable_index_costs_describing_again_and_nothing_else() {
-        let folder = Folder::new("damaged");
-        let file = folder.0.join("effects.json");
+        let folder = Scratch::new();
+        let file = PathBuf::from(folder.path("effects.json"));
         for damage in [
             "",
             "{",

@@ -85,11 +85,14 @@ fn home(folder: &str) -> Option<PathBuf> {
 mod tests {
     use std::fs;
 
+    use sidetone_core::scratch::Scratch;
+
     use super::*;
 
     #[test]
     fn the_first_of_one_name_holds_and_depth_is_kept_to() {
-        let root = env::temp_dir().join(format!("sidetone-search-{}", std::process::id()));
+        let scratch = Scratch::new();
+        let root = PathBuf::from(scratch.path("root"));
         for file in ["mine/a.so", "theirs/a.so", "theirs/b.so", "theirs/vendor/c.so", "theirs/b.txt"] {
             let path = root.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -98,6 +101,5 @@ mod tests {
         let folders = [root.join("mine"), root.join("none"), root.join("theirs")];
         assert_eq!(libraries(&folders, "so", 0), [root.join("mine/a.so"), root.join("theirs/b.so")]);
         assert_eq!(libraries(&folders, "so", 1).len(), 3);
-        fs::remove_dir_all(root).unwrap();
     }
 }

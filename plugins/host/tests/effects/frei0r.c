@@ -1,6 +1,7 @@
 /* frei0r effects for the tests, written after the specification: a filter with
    every type of parameter; with -DMIXER a mixer of two; with -DMODEL=9 one of a
-   colour model that nobody knows; with -DTYPE=1 a source. */
+   colour model that nobody knows; with -DTYPE=1 a source; with -DCRASH_WHEN_MADE one
+   that cannot be made; with -DCRASH_AT=3 one whose fourth picture is its last. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,9 @@ void f0r_get_param_info(param_t *info, int index) {
 
 void *f0r_construct(unsigned width, unsigned height) {
     if (width % 8 || height % 8) abort();
+#ifdef CRASH_WHEN_MADE
+    abort();
+#endif
     instance_t *self = calloc(1, sizeof *self);
     self->width = width;
     self->height = height;
@@ -106,6 +110,10 @@ void f0r_update2(void *instance, double time, const uint32_t *a, const uint32_t 
    "bar"; whitens the pixel at the centre. */
 void f0r_update(void *instance, double time, const uint32_t *in, uint32_t *out) {
     instance_t *self = instance;
+#ifdef CRASH_AT
+    static int pictures;
+    if (pictures++ == CRASH_AT) *(volatile int *)8 = 0;
+#endif
     if (((uintptr_t)in | (uintptr_t)out) % 16) abort();
     uint32_t tint = 0xff000000u | byte(self->tint[0]) << 16 | byte(self->tint[1]) << 8 | byte(self->tint[2]);
     for (unsigned i = 0; i < self->width * self->height; i++) {

@@ -1,0 +1,26 @@
+//! `sidetone plugin`: what authors and users of plugins need.
+
+mod survey;
+
+use clap::{Args, Subcommand};
+
+/// For authors and users of plugins: try what is installed
+#[derive(Args)]
+pub(super) struct Plugin {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Survey(survey::Survey),
+}
+
+impl Plugin {
+    /// Does it; gives the exit code.
+    pub(super) fn run(self) -> u8 {
+        match self.command {
+            Command::Survey(survey) => survey.run(),
+        }
+    }
+}
