@@ -24,7 +24,7 @@ pub struct Found {
 /// What is in some folders.
 #[derive(Debug, Default)]
 pub struct Index {
-    /// Plugins, the first found of each id.
+    /// Plugins, the first found of each kind.
     pub plugins: Vec<Found>,
     /// Manifests that cannot be used.
     pub wrong: Vec<ManifestError>,
@@ -45,7 +45,7 @@ pub fn folders(first: &[PathBuf], variable: Option<&str>, last: Option<&Path>) -
 }
 
 /// Looks into `folders`, in order; what is not there is passed over. Of two plugins
-/// with one id the first holds. \[control\]
+/// that share a kind the first holds. \[control\]
 #[must_use]
 pub fn find(folders: &[PathBuf]) -> Index {
     let mut index = Index::default();
@@ -54,7 +54,8 @@ pub fn find(folders: &[PathBuf]) -> Index {
         for folder in [Some(folder.as_path()), crate_of(folder)].into_iter().flatten() {
             for file in manifests(folder) {
                 match Manifest::read(&file) {
-                    Ok(manifest) if index.plugins.iter().any(|known| known.manifest.id == manifest.id) => {}
+                    Ok(manifest)
+                        if index.plugins.iter().any(|known| known.manifest.shares_a_kind(&manifest)) => {}
                     Ok(manifest) => {
                         index.plugins.push(Found { library: library_of(&file, &manifest), file, manifest });
                     }
