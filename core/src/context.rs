@@ -359,6 +359,12 @@ impl Context<'_> {
         frame
     }
 
+    /// Data of a shape with room for `capacity` bytes and none in use; write to
+    /// `storage_mut`, then `set_len`.
+    pub fn empty_data(&mut self, port: usize, shape: &'static str, capacity: usize, header: Header) -> Frame {
+        self.wiring.pools[port].frame(header, Format::Data { shape, len: 0 }, capacity)
+    }
+
     /// Says that a frame has reached its listener or viewer (or their file):
     /// its time is entered in the ledger, up to the end of this call.
     pub fn rendered(&mut self, frame: Frame) {

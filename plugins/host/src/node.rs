@@ -14,6 +14,7 @@ use sidetone_plugin_abi as abi;
 
 use crate::effect::{Desk, Effect, Job, Outcome};
 use crate::manifest::{CHOICES, Kind, PORTS};
+use crate::spec::interned;
 
 /// Frames that an effect may keep.
 const KEPT: usize = 64;
@@ -44,6 +45,8 @@ pub struct Plan {
     pub inputs: usize,
     /// Of each output: whether the effect makes its frames itself.
     pub own_format: Vec<bool>,
+    /// Of each output: the shape of its data, if it carries any.
+    pub shapes: Vec<Option<&'static str>>,
     /// Whether the first output stands in the first input's place.
     pub in_place: bool,
     /// Live parameters: number, name, and the words of a choice.
@@ -59,6 +62,11 @@ impl Plan {
         Self {
             inputs: kind.inputs.len(),
             own_format: kind.outputs.iter().map(|output| output.has("own_format")).collect(),
+            shapes: kind
+                .outputs
+                .iter()
+                .map(|output| (output.media == "data").then(|| interned(&output.shape)))
+                .collect(),
             in_place: kind.has("in_place"),
             live: live
                 .filter_map(|param| Some((param.id, names(&param.name)?, param.choices.clone())))
@@ -91,7 +99,7 @@ impl PluginNode {
         }
         let (inputs, outputs) = (&inputs[..self.desk.inputs.len()], &mut outputs[..self.desk.outputs.len()]);
         let (sayings, pools) = (0, cx);
-        let mut desk = AtWork { slots: &mut self.desk, cx: pools, sayings };
+        let mut desk = AtWork { slots: &mut self.desk, cx: pools, sayings, shapes: &self.plan.shapes };
         // SAFETY: each slot stands in a box of its own and holds the frame whose
         // buffer its view points into, until the next call; outputs are alone in
         // theirs, but for one in place, whose input the interface says to leave.
@@ -484,6 +492,7 @@ struct AtWork<'a, 'b, 'c> {
     slots: &'a mut Slots,
     cx: &'b mut Context<'c>,
     sayings: usize,
+    shapes: &'a [Option<&'static str>],
 }
 
 impl Desk for AtWork<'_, '_, '_> {
@@ -499,7 +508,9 @@ impl Desk for AtWork<'_, '_, '_> {
         // In place, the header is with the output.
         let header = from.and_then(|slot| slot.frame.as_ref().or(self.slots.outputs.first()?.frame.as_ref()));
         let header = header.map(|frame| frame.header.clone()).unwrap_or_default();
-        let Some(frame) = fresh_frame(self.cx, port, format, header) else { return ptr::null_mut() };
+        let Some(frame) = fresh_frame(self.cx, port, format, self.shapes[port], header) else {
+            return ptr::null_mut();
+        };
         let Some(mut slot) = self.slots.spare.pop() else { return ptr::null_mut() };
         slot.write(frame);
         let pointer = slot.pointer();
@@ -555,7 +566,13 @@ impl Desk for AtWork<'_, '_, '_> {
 
 /// A frame of the pool of output `port` as an effect asked for it, or nothing where
 /// there is no such format.
-fn fresh_frame(cx: &mut Context<'_>, port: usize, format: &abi::Format, header: Header) -> Option<Frame> {
+fn fresh_frame(
+    cx: &mut Context<'_>,
+    port: usize,
+    format: &abi::Format,
+    shape: Option<&'static str>,
+    header: Header,
+) -> Option<Frame> {
     const LONGEST: u32 = 16 << 20;
     let side = 1..=Size::MAX_SIDE;
     Some(match (format.media, format.format) {
@@ -579,6 +596,9 @@ fn fresh_frame(cx: &mut Context<'_>, port: usize, format: &abi::Format, header: 
                 _ => return None,
             };
             cx.empty_packet(port, codec, format.length as usize, header)
+        }
+        (abi::SIDETONE_MEDIA_DATA, _) if (1..=LONGEST).contains(&format.length) => {
+            cx.empty_data(port, shape?, format.length as usize, header)
         }
         _ => return None,
     })

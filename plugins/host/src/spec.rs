@@ -165,7 +165,7 @@ fn media(port: &Port) -> MediaType {
 }
 
 /// One `&'static str` for each name of a shape.
-fn interned(name: &str) -> &'static str {
+pub(crate) fn interned(name: &str) -> &'static str {
     static KNOWN: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = known.iter().find(|known| **known == name) {
