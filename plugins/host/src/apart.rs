@@ -465,7 +465,7 @@ fn outcome_of(answer: &Answer) -> Result<Outcome, Fault> {
         wire::outcome::NEED_MORE => Outcome::NeedMore,
         wire::outcome::END => Outcome::End,
         other => {
-            let place = other.checked_sub(wire::outcome::FAULT).unwrap_or_default() as usize;
+            let place = other.saturating_sub(wire::outcome::FAULT) as usize;
             let (kind, why) = FAULTS.get(place).unwrap_or(&FAULTS[0]);
             return Err(Fault::new(*kind, why));
         }

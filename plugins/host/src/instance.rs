@@ -233,11 +233,10 @@ unsafe extern "C" fn log(host: *const abi::Host, level: u32, text: *const c_char
     // SAFETY: as `desk`.
     match unsafe { desk(host) } {
         Some(desk) => desk.log(level, text),
-        // SAFETY: the host's context is its own address.
         None => {
-            if let Some(host) = unsafe { (*host).context.cast::<Host>().as_mut() }
-                && host.said.len() < SAID
-            {
+            // SAFETY: the host's context is its own address.
+            let host = unsafe { (*host).context.cast::<Host>().as_mut() };
+            if let Some(host) = host.filter(|host| host.said.len() < SAID) {
                 host.said.push(text.to_owned());
             }
         }
@@ -285,9 +284,11 @@ unsafe extern "C" fn frame_release(host: *const abi::Host, frame: *const abi::Fr
 }
 
 unsafe extern "C" fn emit(host: *const abi::Host, name: *const c_char, value: f64) {
-    // SAFETY: the interface's; and as `desk`.
+    // SAFETY: the interface's: a text that ends with a zero.
+    let name = unsafe { text_of(name, NAME) };
+    // SAFETY: as `desk`.
     if let Some(desk) = unsafe { desk(host) } {
-        desk.emit(unsafe { text_of(name, NAME) }, value);
+        desk.emit(name, value);
     }
 }
 

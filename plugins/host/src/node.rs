@@ -421,6 +421,7 @@ impl Slot {
 }
 
 /// Where frames stand that an effect sees.
+#[allow(clippy::vec_box)] // effects have their addresses
 struct Slots {
     inputs: Vec<Box<Slot>>,
     outputs: Vec<Box<Slot>>,

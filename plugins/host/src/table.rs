@@ -49,14 +49,16 @@ pub(crate) unsafe fn read(bundle: *const abi::Bundle) -> Result<Table, String> {
     if bundle.kinds.is_null() || bundle.kind_count == 0 || bundle.kind_count as usize > MANY {
         return Err(format!("it has {} kinds, and must have 1 to {MANY}", bundle.kind_count));
     }
+    // SAFETY: the caller's.
+    let [id, own_version, vendor, license] =
+        [bundle.id, bundle.version, bundle.vendor, bundle.license].map(|it| unsafe { text(it) });
     let mut manifest = Manifest {
         sidetone_plugin: 1,
-        // SAFETY: the caller's, here and below.
-        id: unsafe { text(bundle.id) },
-        version: unsafe { text(bundle.version) },
+        id,
+        version: own_version,
         abi: version,
-        vendor: unsafe { text(bundle.vendor) },
-        license: unsafe { text(bundle.license) },
+        vendor,
+        license,
         library: None,
         kinds: Vec::new(),
     };
@@ -82,8 +84,8 @@ pub(crate) unsafe fn read(bundle: *const abi::Bundle) -> Result<Table, String> {
 }
 
 unsafe fn kind(raw: &abi::Kind) -> Result<Kind, String> {
-    // SAFETY: the caller's, as all below.
-    let name = unsafe { text(raw.kind) };
+    // SAFETY: the caller's.
+    let [name, summary, doc] = [raw.kind, raw.summary, raw.doc].map(|it| unsafe { text(it) });
     let ports = |list: *const abi::Port, count: u32, stride: u32| -> Result<Vec<Port>, String> {
         if count as usize > PORTS || (list.is_null() && count > 0) {
             return Err(format!("kind {name}: it has {count} ports, and may have {PORTS}"));
@@ -105,9 +107,8 @@ unsafe fn kind(raw: &abi::Kind) -> Result<Kind, String> {
         .collect::<Option<_>>()
         .ok_or_else(|| format!("kind {name}: a parameter is smaller than it should be"))?;
     Ok(Kind {
-        // SAFETY: the caller's.
-        summary: unsafe { text(raw.summary) },
-        doc: unsafe { text(raw.doc) },
+        summary,
+        doc,
         latency_ns: raw.latency_ns,
         flags: flags(raw.flags, KIND_FLAGS),
         inputs: ports(raw.inputs, raw.input_count, raw.input_stride)?,
@@ -134,7 +135,8 @@ unsafe fn port(raw: &abi::Port) -> Port {
 
 unsafe fn param(raw: &abi::Param) -> Param {
     // SAFETY: the caller's.
-    let [name, unit, doc] = [raw.name, raw.unit, raw.doc].map(|it| unsafe { text(it) });
+    let [name, unit, doc, default] =
+        [raw.name, raw.unit, raw.doc, raw.default_text].map(|it| unsafe { text(it) });
     let count = if raw.choices.is_null() { 0 } else { (raw.choice_count as usize).min(CHOICES + 1) };
     // SAFETY: the caller's: `choice_count` pointers to texts.
     let choices: Vec<String> = (0..count).map(|at| unsafe { text(*raw.choices.add(at)) }).collect();
@@ -143,10 +145,7 @@ unsafe fn param(raw: &abi::Param) -> Param {
         abi::SIDETONE_PARAM_BOOL => Some(Given::Bool(number != 0.0)),
         // A place beyond the last is no choice, which the check tells.
         abi::SIDETONE_PARAM_CHOICE => choices.get(number as usize).cloned().map(Given::Text),
-        // SAFETY: the caller's.
-        abi::SIDETONE_PARAM_TEXT | abi::SIDETONE_PARAM_PATH => {
-            Some(Given::Text(unsafe { text(raw.default_text) }))
-        }
+        abi::SIDETONE_PARAM_TEXT | abi::SIDETONE_PARAM_PATH => Some(Given::Text(default)),
         _ => Some(Given::Number(number)),
     };
     let flags = flags(raw.flags, PARAM_FLAGS);

@@ -118,6 +118,7 @@ struct Worker {
     effect: Option<Box<dyn Effect>>,
     /// Whether the first output is to hold what the first input does.
     in_place: bool,
+    #[allow(clippy::vec_box)] // effects have their addresses
     kept: Vec<Box<Kept>>,
 }
 
@@ -377,6 +378,7 @@ struct ChildDesk<'a> {
     /// Bytes of the scratch memory up to which it is taken.
     used: usize,
     fresh: Vec<(usize, Box<View>, FrameRecord)>,
+    #[allow(clippy::vec_box)] // as above
     kept: &'a mut Vec<Box<Kept>>,
     inputs: [*const abi::Frame; PORTS],
     answer: &'a mut Answer,
