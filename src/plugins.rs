@@ -7,14 +7,15 @@ pub use sidetone_plugin_host::apart::{ARGUMENT, process};
 pub use sidetone_plugin_host::search::{Found, Index, VARIABLE};
 pub use sidetone_plugin_host::world::families as describe;
 use sidetone_plugin_host::world::families::families;
+pub use sidetone_plugin_host::{
+    Library, LoadError, Manifest, ManifestError, Reload, Shelf, manifest, search,
+};
 
 /// Installed effects of other formats, tried.
 pub mod survey {
     pub use sidetone_plugin_host::world::installed::Format;
     pub use sidetone_plugin_host::world::survey::{PICTURES, SOUNDS, Trial, trial};
 }
-
-pub use sidetone_plugin_host::{Library, LoadError, Manifest, ManifestError, Shelf, manifest, search};
 
 /// Which plugins may be used, and how.
 #[derive(Clone, Debug, Default)]

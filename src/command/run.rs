@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::{Args, CommandFactory};
+use sidetone::plugins::Shelf;
 use sidetone::report::{FigureReport, Path, Report};
 use sidetone::{Clock, Engine, Graph, LoadOptions, Medium, Options, Progress, Tracer, Update};
 
@@ -53,7 +54,7 @@ pub(super) struct Run {
     /// Print the ledger as JSON instead of tables, and events as JSON lines on standard error
     #[arg(long)]
     json: bool,
-    /// Change what runs whenever the graph file or one of its parts is saved
+    /// Change what runs whenever the graph file or one of its parts is saved, or a plugin is rebuilt
     #[arg(long)]
     watch: bool,
     /// Print no events and no progress
@@ -85,6 +86,9 @@ impl Run {
         };
         let options =
             Options { clock, seed: self.seed, limit: self.seconds, trace: tracer, ..Options::default() };
+        if self.watch {
+            Shelf::get().load_copies();
+        }
         let engine = match Engine::new(graph, options) {
             Ok(engine) => engine,
             Err(mistakes) => {

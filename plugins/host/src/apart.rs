@@ -14,6 +14,7 @@ mod wire;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::ptr;
 use std::sync::{Arc, Weak};
@@ -27,8 +28,10 @@ use sidetone_core::{Fault, FaultKind};
 use sidetone_plugin_abi as abi;
 
 use crate::effect::{Desk, Effect, Job, Outcome};
+use crate::image::Image;
 use crate::instance::LONGEST_STATE;
-use crate::source::Source;
+use crate::manifest::Manifest;
+use crate::source::{Origin, Source};
 use wire::{Answer, EventRecord, FrameRecord, NO_FRAME, NewMemory, Page, Request, op};
 
 /// The environment's name of the program that runs plugins, where that is not this
@@ -66,18 +69,36 @@ pub struct Apart {
 }
 
 impl Apart {
-    /// Starts a process and has it make an effect. \[control\]
+    /// Starts a process and has it make an effect; of a plugin from a copy of its
+    /// library, and as what it is known to be, where they are given. \[control\]
     ///
     /// # Errors
     /// The process cannot be started, or cannot make it; for a person.
-    pub fn new(source: &Source) -> Result<Self, String> {
-        let mut apart = Self::start(source).map_err(|why| format!("cannot start a process for it: {why}"))?;
-        let text = serde_json::to_vec(source).map_err(|why| why.to_string())?;
+    pub(crate) fn new(source: &Source, known: Option<(&Image, &Manifest)>) -> Result<Self, String> {
+        Self::begin(source, known, op::MAKE)
+    }
+
+    /// Has a process load this copy of the library at `path`, and compare it with
+    /// `manifest`. \[control\]
+    ///
+    /// # Errors
+    /// It cannot be loaded, or is not that; for a person.
+    pub(crate) fn check(path: &Path, image: &Image, manifest: &Manifest) -> Result<(), String> {
+        let origin = Origin::Plugin { library: path.to_owned(), kind: manifest.id.clone() };
+        let source = Source { origin, params: Vec::new(), in_place: false, seed: 0, call_ns: 0 };
+        Self::begin(&source, Some((image, manifest)), op::CHECK).map(drop)
+    }
+
+    fn begin(source: &Source, known: Option<(&Image, &Manifest)>, first: u32) -> Result<Self, String> {
+        let (image, manifest) = known.unzip();
+        let started = Self::start(source, image);
+        let mut apart = started.map_err(|why| format!("cannot start a process for it: {why}"))?;
+        let text = serde_json::to_vec(&(source, manifest)).map_err(|why| why.to_string())?;
         if text.len() > wire::SCRATCH / 2 {
             return Err("its parameters are too long".into());
         }
         apart.scratch.bytes_mut()[..text.len()].copy_from_slice(&text);
-        apart.request(|request| (request.op, request.length) = (op::MAKE, text.len() as u64));
+        apart.request(|request| (request.op, request.length) = (first, text.len() as u64));
         let answer = apart.ask(MAKING).map_err(|fault| format!("{source}: {}", fault.why))?;
         match outcome_of(&answer) {
             Ok(_) => Ok(apart),
@@ -85,7 +106,7 @@ impl Apart {
         }
     }
 
-    fn start(source: &Source) -> io::Result<Self> {
+    fn start(source: &Source, image: Option<&Image>) -> io::Result<Self> {
         let program = match std::env::var_os(VARIABLE) {
             Some(program) => program.into(),
             None => std::env::current_exe()?,
@@ -106,11 +127,9 @@ impl Apart {
             .spawn()?;
         let pid = Pid::from_raw(child.id().cast_signed()).ok_or_else(|| io::Error::other("no process"))?;
         let life = pidfd_open(pid, PidfdFlags::empty())?;
-        wire::send(
-            &socket,
-            b"hello",
-            &[pages.as_fd(), scratch.as_fd(), to_child.as_fd(), from_child.as_fd()],
-        )?;
+        let always = [pages.as_fd(), scratch.as_fd(), to_child.as_fd(), from_child.as_fd()];
+        let fds: Vec<_> = always.into_iter().chain(image.map(Image::as_fd)).collect();
+        wire::send(&socket, b"hello", &fds)?;
         let place = |memory: &Arc<SharedMemory>, bytes| {
             memory.place(bytes).ok_or_else(|| io::Error::other("no room in shared memory"))
         };

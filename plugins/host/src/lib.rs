@@ -9,6 +9,7 @@
 
 pub mod apart;
 pub mod effect;
+mod image;
 mod instance;
 pub mod library;
 pub mod manifest;
@@ -23,5 +24,5 @@ pub mod world;
 pub use effect::{Desk, Effect, Job, Outcome};
 pub use library::{Library, LoadError};
 pub use manifest::{Manifest, ManifestError};
-pub use shelf::Shelf;
+pub use shelf::{Reload, Shelf};
 pub use source::{Origin, Source};

@@ -2,10 +2,13 @@
 //! manifest says.
 
 use std::ffi::c_void;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sidetone_plugin_abi as abi;
 
+use crate::image::Image;
 use crate::instance::log_of_library;
 use crate::manifest::{Manifest, ManifestError};
 use crate::table::{self, Functions};
@@ -55,6 +58,15 @@ pub enum LoadError {
     /// There is no manifest beside it, or a wrong one.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// A process of its own could not load it, for this reason.
+    #[error("{0}")]
+    Apart(String),
+}
+
+impl LoadError {
+    pub(crate) fn not_loaded(path: &Path, why: &io::Error) -> Self {
+        Self::NotLoaded { path: path.to_owned(), why: why.to_string() }
+    }
 }
 
 /// A plugin's library. It stays loaded for as long as the process lives: not
@@ -74,14 +86,38 @@ impl Library {
     /// # Errors
     /// It is none, of another version, or its table is wrong.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let not_loaded = |why: String| LoadError::NotLoaded { path: path.to_owned(), why };
+        let not_loaded = |why: io::Error| LoadError::not_loaded(path, &why);
         // An absolute path is looked up nowhere else.
-        let path = std::fs::canonicalize(path).map_err(|why| not_loaded(why.to_string()))?;
-        is_whole(&path).map_err(not_loaded)?;
+        let path = std::fs::canonicalize(path).map_err(not_loaded)?;
+        let file = File::open(&path).map_err(not_loaded)?;
+        Self::open(&file, &path, &path)
+    }
+
+    /// Loads a library that is to be what `manifest` says: runs foreign code.
+    /// \[control\]
+    ///
+    /// # Errors
+    /// As `load`; and the table says something else.
+    pub fn load_as(path: &Path, manifest: &Manifest) -> Result<Self, LoadError> {
+        Self::load(path)?.compared(manifest)
+    }
+
+    /// The same, of a copy of what is at `path`. \[control\]
+    pub(crate) fn load_image(image: &Image, path: &Path, manifest: &Manifest) -> Result<Self, LoadError> {
+        Self::open(image.file(), &image.path(), path)?.compared(manifest)
+    }
+
+    /// Loads `file`, which the system's loader finds at `place`, as the library at
+    /// `path`.
+    fn open(file: &File, place: &Path, path: &Path) -> Result<Self, LoadError> {
+        let path = path.to_owned();
+        if let Err(why) = is_whole(file) {
+            return Err(LoadError::NotLoaded { path, why });
+        }
         // SAFETY: a library's initialisers run. Whoever names a plugin trusts it
         // with that, or has it run in a process of its own.
-        let library =
-            unsafe { libloading::Library::new(&path) }.map_err(|why| not_loaded(why.to_string()))?;
+        let library = unsafe { libloading::Library::new(place) }
+            .map_err(|why| LoadError::NotLoaded { path: path.clone(), why: why.to_string() })?;
         // Never unloaded: see above.
         let library = Box::leak(Box::new(library));
         // SAFETY: a symbol of that name is of that type, by the plugin interface.
@@ -100,15 +136,9 @@ impl Library {
         }
     }
 
-    /// Loads a library that is to be what `manifest` says: runs foreign code.
-    /// \[control\]
-    ///
-    /// # Errors
-    /// As `load`; and the table says something else.
-    pub fn load_as(path: &Path, manifest: &Manifest) -> Result<Self, LoadError> {
-        let library = Self::load(path)?;
-        let why = manifest.differences(&library.table);
-        if why.is_empty() { Ok(library) } else { Err(LoadError::Mismatch { path: path.to_owned(), why }) }
+    fn compared(self, manifest: &Manifest) -> Result<Self, LoadError> {
+        let why = manifest.differences(&self.table);
+        if why.is_empty() { Ok(self) } else { Err(LoadError::Mismatch { path: self.path, why }) }
     }
 }
 
@@ -116,9 +146,8 @@ impl Library {
 /// whose end is missing, and the process dies with the first touch of what is not
 /// there. Of ELF files, each segment must lie within the file (ELF-64 Object File
 /// Format 1.5, "Program Header").
-fn is_whole(path: &Path) -> Result<(), String> {
+fn is_whole(file: &File) -> Result<(), String> {
     use std::os::unix::fs::FileExt;
-    let file = std::fs::File::open(path).map_err(|why| why.to_string())?;
     let length = file.metadata().map_err(|why| why.to_string())?.len();
     let mut header = [0; 64];
     let is_elf = file.read_exact_at(&mut header, 0).is_ok() && header.starts_with(b"\x7fELF\x02\x01");

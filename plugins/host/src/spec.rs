@@ -89,6 +89,7 @@ pub fn node_spec(
     let plan = Plan::of(kind, |name| params.iter().find(|param| param.name == name).map(|param| param.name));
     let ids: Vec<(u32, String)> = kind.params.iter().map(|param| (param.id, param.name.clone())).collect();
     let kind_name = leak(&kind.kind);
+    let described = kind.clone();
     let in_place = plan.in_place;
     Box::leak(Box::new(NodeSpec {
         kind: kind_name,
@@ -116,6 +117,7 @@ pub fn node_spec(
             })
         })),
         build: Box::leak(Box::new(move |setup: Setup<'_>| -> Result<Box<dyn Node>, NodeError> {
+            shelf.is_still(&origin, &described).map_err(NodeError::Unavailable)?;
             let given =
                 ids.iter().filter_map(|(id, name)| Some((*id, given(setup.params.get(name)?)))).collect();
             let is_apart = is_apart(setup.params);

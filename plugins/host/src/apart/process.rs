@@ -20,7 +20,8 @@ use super::wire::{
 };
 use super::{FAULTS, confine};
 use crate::effect::{Desk, Effect, Job, Outcome};
-use crate::manifest::PORTS;
+use crate::image::Image;
+use crate::manifest::{Manifest, PORTS};
 use crate::shelf::Shelf;
 use crate::source::Source;
 
@@ -42,8 +43,10 @@ pub fn main() -> ExitCode {
 fn run() -> io::Result<()> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let mut hello = [0; 16];
-    let (_, fds) = wire::receive(&socket, &mut hello, RecvFlags::empty())?
+    let (_, mut fds) = wire::receive(&socket, &mut hello, RecvFlags::empty())?
         .ok_or_else(|| io::Error::other("the engine says nothing: this command is for it to run"))?;
+    // Where there is a fifth, it is a copy of the library.
+    let image = fds.drain(4.min(fds.len())..).next();
     let Ok([pages, scratch, requests, answers]) = <[OwnedFd; 4]>::try_from(fds) else {
         return Err(io::Error::other("the engine says half of what it should"));
     };
@@ -55,6 +58,7 @@ fn run() -> io::Result<()> {
             0,
             Mapped { start: map(&scratch, wire::SCRATCH, true)?, len: wire::SCRATCH },
         )]),
+        image,
         effect: None,
         in_place: false,
         kept: Vec::new(),
@@ -72,7 +76,7 @@ fn run() -> io::Result<()> {
         (answer.saying_count, answer.figure_count, answer.outcome) = (0, 0, outcome::OK);
         match request.op {
             op::QUIT => return Ok(()),
-            op::MAKE => worker.make(request.length as usize, answer),
+            op::MAKE | op::CHECK => worker.make(request, answer),
             op::SAVE => worker.save(answer),
             op::LOAD => worker.load(request.length as usize, answer),
             _ => {
@@ -115,6 +119,8 @@ struct Worker {
     socket: OwnedFd,
     /// By id; 0 is the scratch memory.
     memories: HashMap<u64, Mapped>,
+    /// What the library is loaded from where not its file.
+    image: Option<OwnedFd>,
     effect: Option<Box<dyn Effect>>,
     /// Whether the first output is to hold what the first input does.
     in_place: bool,
@@ -163,17 +169,26 @@ impl Worker {
         self.memories[&0].start
     }
 
-    fn make(&mut self, length: usize, answer: &mut Answer) {
+    fn make(&mut self, request: &wire::Request, answer: &mut Answer) {
+        let length = (request.length as usize).min(wire::SCRATCH / 2);
         // SAFETY: the scratch memory is mapped, and its first half is the engine's
         // to fill and ours to read.
-        let text = unsafe { std::slice::from_raw_parts(self.scratch(), length.min(wire::SCRATCH / 2)) };
-        let made = serde_json::from_slice::<Source>(text).map_err(|why| why.to_string()).and_then(|source| {
+        let text = unsafe { std::slice::from_raw_parts(self.scratch(), length) };
+        let made = serde_json::from_slice::<(Source, Option<Manifest>)>(text);
+        let made = made.map_err(|why| why.to_string()).and_then(|(source, manifest)| {
             confine::confine(&source)?;
             self.in_place = source.in_place;
-            Shelf::get().make(&source)
+            let library = source.origin.library();
+            if let (Some(image), Some(manifest)) = (self.image.take(), manifest) {
+                Shelf::get().put(library, Image::from(image), manifest);
+            }
+            if request.op == op::CHECK {
+                return Shelf::get().library(library).map(|_| None).map_err(|why| why.to_string());
+            }
+            Shelf::get().make(&source).map(Some)
         });
         match made {
-            Ok(effect) => self.effect = Some(effect),
+            Ok(effect) => self.effect = effect,
             Err(why) => {
                 say(answer, abi::SIDETONE_LOG_ERROR, &why);
                 answer.outcome = outcome::FAULT;

@@ -38,7 +38,8 @@ pub(super) const MEMORIES: usize = 256;
 
 /// What is asked of the process.
 pub(super) mod op {
-    /// Make the effect of the `Source` at the beginning of the scratch memory.
+    /// Make the effect of the `Source` at the beginning of the scratch memory, of a
+    /// library that is to be what the `Manifest` behind it says, if there is one.
     pub(in super::super) const MAKE: u32 = 1;
     /// Work on a call.
     pub(in super::super) const PROCESS: u32 = 2;
@@ -48,6 +49,8 @@ pub(super) mod op {
     pub(in super::super) const LOAD: u32 = 4;
     /// End.
     pub(in super::super) const QUIT: u32 = 5;
+    /// Load the library that would be needed to `MAKE`, and no more.
+    pub(in super::super) const CHECK: u32 = 6;
 }
 
 /// How it went, in an answer.
