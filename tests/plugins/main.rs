@@ -1,0 +1,32 @@
+//! Plugins from their libraries to the graphs that they run in.
+
+#![allow(clippy::unwrap_used)] // all of it is test code, helpers included
+
+mod reload;
+
+use std::path::Path;
+use std::process::Command;
+
+use sidetone::scratch::Scratch;
+
+/// A folder of a test's own, beside what is built.
+fn scratch() -> Scratch {
+    Scratch::within(Path::new(env!("CARGO_TARGET_TMPDIR")))
+}
+
+/// What `cc` makes of a C file of this folder, as the bytes of a library.
+fn built(source: &str, defines: &[&str]) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = scratch();
+    let library = folder.path("library.so");
+    let output = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", &library])
+        .args(defines.iter().map(|define| format!("-D{define}")))
+        .arg("-I")
+        .arg(root.join("plugins/include"))
+        .arg(root.join("tests/plugins").join(source))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read(library).unwrap()
+}
