@@ -10,7 +10,13 @@ SECONDS_TO_RUN ?= 10
 # Such as BENCH="--rows inline,hop" or BENCH=--quick.
 BENCH ?=
 
-.PHONY: help setup tools call test verify loom miri bench format lint
+# Sample plugins, by language; `make plugins` puts them where their graphs look.
+RUST_PLUGINS := vignette robot_voice pixelate_faces
+C_PLUGINS := sepia_c
+CPP_PLUGINS := tint_cpp
+PLUGINS_BUILT := $(or $(CARGO_TARGET_DIR),target)/release
+
+.PHONY: help setup tools call plugins test verify loom miri bench format lint
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,6 +45,13 @@ call: setup ## a ten-second call between two people in one process; see out/
 	cargo build --release --locked --bin sidetone
 	target/release/sidetone run graphs/call.toml --seconds $(SECONDS_TO_RUN)
 	@echo; echo "What they saw and heard is in out/; begin with out/contact_sheet.png:"; ls -lh out
+
+plugins: setup ## the sample plugins, put beside their graphs in graphs/plugins/
+	cargo build --release --locked $(addprefix -p ,$(RUST_PLUGINS))
+	cp $(foreach name,$(RUST_PLUGINS),$(PLUGINS_BUILT)/lib$(name).so) graphs/plugins/
+	$(foreach name,$(C_PLUGINS),cc -shared -fPIC -O2 -Iplugins/include -o graphs/plugins/lib$(name).so plugins/$(name)/$(name).c &&) true
+	$(foreach name,$(CPP_PLUGINS),c++ -shared -fPIC -O2 -std=c++17 -Iplugins/include -o graphs/plugins/lib$(name).so plugins/$(name)/$(name).cpp &&) true
+	cp $(foreach name,$(RUST_PLUGINS) $(C_PLUGINS) $(CPP_PLUGINS),plugins/$(name)/$(name).sidetone.toml) graphs/plugins/
 
 test: setup tools format lint loom ## everything: formatting, lints, unit, contract, whole-graph and doc tests
 	cargo test --workspace --locked
