@@ -359,7 +359,8 @@ typedef struct sidetone_host {
                                       const struct sidetone_format *format,
                                       const struct sidetone_frame *from);
   // Keeps an input: gives a pointer that may be read until `frame_release`.
-  // Null when too many are kept (64). [real-time], inside `process`
+  // Null when too many are kept (64). Not for the first input of a kind that works
+  // in place, whose memory is written. [real-time], inside `process`
   const struct sidetone_frame *(*frame_retain)(const struct sidetone_host *host,
                                                const struct sidetone_frame *frame);
   // Lets go what `frame_retain` gave, or a frame of `frame_new` that is not put

@@ -9,6 +9,7 @@ mod check;
 mod command;
 mod edit;
 mod latency;
+mod plugins;
 mod record;
 mod tune;
 mod udp;

@@ -339,7 +339,8 @@ pub struct Host {
         from: *const Frame,
     ) -> *mut Frame,
     /// Keeps an input: gives a pointer that may be read until `frame_release`.
-    /// Null when too many are kept (64). \[real-time\], inside `process`
+    /// Null when too many are kept (64). Not for the first input of a kind that works
+    /// in place, whose memory is written. \[real-time\], inside `process`
     pub frame_retain: unsafe extern "C" fn(host: *const Host, frame: *const Frame) -> *const Frame,
     /// Lets go what `frame_retain` gave, or a frame of `frame_new` that is not put
     /// out. \[real-time\], inside `process`, or in `destroy`

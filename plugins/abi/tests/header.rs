@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // all of it is test code, helpers included
 
+#[path = "header/layout.rs"]
+mod layout;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;

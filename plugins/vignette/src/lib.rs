@@ -1,5 +1,4 @@
 //! Darkens pictures towards their corners.
-
 use sidetone_plugin::*;
 
 effect! {
@@ -13,12 +12,11 @@ effect! {
 impl VideoInPlace for Vignette {
     fn process(&mut self, picture: &mut PictureMut<'_>, _: &Call<'_>) -> Result<Done, Error> {
         for (mut plane, dark) in picture.planes_mut().into_iter().zip([16.0, 128.0, 128.0]) {
-            let place = |at: usize, of: usize| (2.0 * at as f32 + 1.0) / of as f32 - 1.0;
+            let far = |at: usize, of: usize| ((2.0 * at as f32 + 1.0) / of as f32 - 1.0).powi(2) / 2.0;
             let (width, height) = (plane.width(), plane.height());
             for (y, row) in plane.rows_mut().enumerate() {
                 for (x, sample) in row.iter_mut().enumerate() {
-                    let distance = (place(x, width).powi(2) + place(y, height).powi(2)) / 2.0;
-                    let keep = 1.0 - self.strength * distance;
+                    let keep = 1.0 - self.strength * (far(x, width) + far(y, height));
                     *sample = (dark + (f32::from(*sample) - dark) * keep).round() as u8;
                 }
             }
@@ -28,6 +26,5 @@ impl VideoInPlace for Vignette {
 }
 
 plugin!("sample", Vignette);
-
 #[cfg(test)]
 mod tests;

@@ -138,9 +138,8 @@ impl New {
 
     fn rust(&self) -> Files {
         let name = &self.name;
-        let named = |text: &str| {
-            self.adapted(text).replace("vignette", name).replace("Vignette", &camel(name))
-        };
+        let named =
+            |text: &str| self.adapted(text).replace("vignette", name).replace("Vignette", &camel(name));
         let mut files = vec![
             ("Cargo.toml".into(), cargo_manifest(name)),
             ("src/lib.rs".into(), named(RUST_SAMPLE)),
@@ -153,7 +152,9 @@ impl New {
             let text = if path.ends_with("Cargo.toml") { standing_alone(text) } else { (*text).to_owned() };
             (Path::new("sidetone").join(path), text)
         }));
-        files.extend(LICENSES.iter().map(|(path, text)| (Path::new("sidetone").join(path), (*text).to_owned())));
+        files.extend(
+            LICENSES.iter().map(|(path, text)| (Path::new("sidetone").join(path), (*text).to_owned())),
+        );
         files
     }
 
@@ -161,8 +162,9 @@ impl New {
         let name = &self.name;
         let named = |text: &str| self.adapted(text).replace("sepia", name);
         let compile = format!("cc -shared -fPIC -O2 -Wall -Wextra -o lib{name}.so {name}.c");
-        let makefile =
-            format!("lib{name}.so: {name}.c sidetone_plugin.h\n\t{compile}\n\nclean:\n\trm -f lib{name}.so\n");
+        let makefile = format!(
+            "lib{name}.so: {name}.c sidetone_plugin.h\n\t{compile}\n\nclean:\n\trm -f lib{name}.so\n"
+        );
         vec![
             (format!("{name}.c").into(), named(C_SAMPLE)),
             ("sidetone_plugin.h".into(), HEADER.into()),
@@ -263,7 +265,9 @@ fn standing_alone(manifest: &str) -> String {
         lines.find(|line| line.split(' ').next() == Some(key)).unwrap_or_default().to_owned()
     };
     let sections = manifest.split("\n[").enumerate().filter_map(|(at, section)| {
-        let wanted = ["package]", "dependencies]"].iter().any(|name| section.trim_start_matches('[').starts_with(name));
+        let wanted = ["package]", "dependencies]"]
+            .iter()
+            .any(|name| section.trim_start_matches('[').starts_with(name));
         let lines = section.trim_end().lines().map(|line| match line.strip_suffix(".workspace = true") {
             Some("sidetone-plugin-abi") => "sidetone-plugin-abi = { path = \"../abi\" }".to_owned(),
             Some(key) => shared(key),
@@ -311,7 +315,10 @@ mod tests {
                 let path = path.display().to_string();
                 let left = ["vignette", "Vignette", "sepia", "sample.", "\"sample\"", "workspace = true"];
                 let left: Vec<_> = left.iter().filter(|word| text.contains(**word)).collect();
-                assert!(path.contains("/src/") || path.ends_with(".h") || left.is_empty(), "{path}: {left:?}");
+                assert!(
+                    path.contains("/src/") || path.ends_with(".h") || left.is_empty(),
+                    "{path}: {left:?}"
+                );
             }
         }
     }
@@ -328,7 +335,9 @@ mod tests {
 
     #[test]
     fn names_that_would_not_build_are_refused() {
-        for name in ["", "Glow", "soft-glow", "9lives", "../glow", "fn", "picture_mut", "call", "std", "result"] {
+        for name in
+            ["", "Glow", "soft-glow", "9lives", "../glow", "fn", "picture_mut", "call", "std", "result"]
+        {
             assert!(new(name, Lang::Rust).files().is_err(), "{name}");
         }
         for name in ["process", "kind", "int", "double", "strength", "size_t", "uint32_t", "main"] {
