@@ -8,6 +8,7 @@ mod compare_video;
 mod comparison;
 mod counter;
 mod cutout;
+mod figure;
 mod noise;
 mod pace;
 mod portrait;

@@ -16,6 +16,17 @@ pub(crate) const EYES: [f32; 4] = [-0.48, -0.24, 0.48, 0.04];
 /// The part that speaking changes.
 pub(crate) const MOUTH: [f32; 4] = [-0.32, 0.42, 0.32, 0.82];
 
+/// The head: left, top, right, bottom.
+pub(crate) const HEAD: [f32; 4] = [-0.73, -1.0, 0.73, 1.0];
+
+/// Where features are drawn while the mouth is open so far, 0 to 1: left and right
+/// eye, tip of the nose, left and right corner of the mouth. \[real-time\]
+pub(crate) fn points(mouth: f32) -> [[f32; 2]; 5] {
+    let (eye_x, eye_y) = (0.29, -0.108);
+    let (corner_x, corner_y) = (0.265 - 0.055 * mouth, 0.565 + 0.02 * mouth);
+    [[-eye_x, eye_y], [eye_x, eye_y], [-0.02, 0.25], [-corner_x, corner_y], [corner_x, corner_y]]
+}
+
 /// Y, Cb, Cr.
 type Colour = [f32; 3];
 

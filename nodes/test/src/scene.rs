@@ -1,7 +1,9 @@
 //! `test.scene`: a person who talks before a wall, with a frame counter that
 //! can be read back.
 //!
-//! Ports: → `out` raw video, I420.
+//! Ports: → `out` raw video, I420; → `landmarks` data of
+//! `sidetone.face_landmarks/1`, scheme 5: where in each picture the eyes, the tip of
+//! the nose and the corners of the mouth are drawn, with the picture's times.
 //!
 //! Parameters: `size`, 64x48 to 3840x2160, odd ones too, default 640x360.
 //! `fps`, 1 to 120 frames a second, default 30; 23.976, 29.97 and 59.94 mean
@@ -19,7 +21,9 @@
 //! Method: wall and figure are drawn once, when the node is made; a frame is a
 //! copy of the wall, moved by parts of a pixel, the figure laid over it, leaning
 //! row by row, and one of a few drawn states of eyes and mouth. Integer
-//! arithmetic on pixels; the same parameters give the same bytes. The counter,
+//! arithmetic on pixels; the same parameters give the same bytes. The landmarks are
+//! no detector's: they come from what moves the figure, and are worked out only if
+//! something is linked there. The counter,
 //! `sidetone_test::scene::read_counter`, is described in `counter.rs`.
 //!
 //! ```toml
@@ -29,18 +33,19 @@
 //! nodes.file = { kind = "file.y4m_sink", path = "scene.y4m" }
 //! ```
 
+use sidetone_core::data_shape::{FACE_LANDMARKS, FaceLandmarks};
 use sidetone_core::{
     Context, Fault, FrameRate, MediaType, Negotiated, Node, NodeError, NodeSpec, ParamSpec, Params,
-    Placement, PlaneMut, PortSpec, Size, VideoFormat,
+    Placement, PortSpec, Size, VideoFormat,
 };
 
 pub use crate::counter::{COUNTER_NUMBERS, read_counter, read_counter_in};
 
 use crate::backdrop::Backdrop;
 use crate::counter::write_counter;
-use crate::cutout::{Cutout, PARTS, Patch};
+use crate::figure::Figure;
 use crate::pace::{Beat, DURATION, PACE, Pace};
-use crate::portrait::{self, EYES, Face, HALF_WIDTH, Look, MOUTH, TOP};
+use crate::portrait;
 use crate::wave::{phase_at, sine};
 
 /// The kind.
@@ -49,7 +54,10 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     summary: "A person who talks before a wall, with a frame counter that can be read back.",
     sheet: sidetone_core::data_sheet!("scene.rs"),
     inputs: &[],
-    outputs: &[PortSpec::new("out", MediaType::i420(None, None), "The pictures.")],
+    outputs: &[
+        PortSpec::new("out", MediaType::i420(None, None), "The pictures."),
+        PortSpec::new("landmarks", MediaType::Data(FACE_LANDMARKS), "Where the face is in each of them."),
+    ],
     params: &[
         ParamSpec::size("size", Size::new(640, 360), "Width and height."),
         ParamSpec::float("fps", 30.0, 1.0, 120.0, "Frames per second."),
@@ -97,11 +105,21 @@ impl Scene {
 impl Node for Scene {
     fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some((index, header)) = self.pace.due(cx) else { return Ok(()) };
+        let nanos = self.rate.offset_nanos(index);
+        let pose = self.figure.pose(nanos);
+        if cx.is_linked(1, None) {
+            let (face, points) = self.figure.landmarks(pose, self.format.size);
+            let mut bytes = [0; FaceLandmarks::bytes(5, 1)];
+            // It can be written: there is room, and what is drawn has finite places.
+            if FaceLandmarks::write(5, &[(face, &points)], &mut bytes).is_ok() {
+                let landmarks = cx.data(1, FACE_LANDMARKS, &bytes, header.clone());
+                cx.push(1, landmarks);
+            }
+        }
         let mut frame = cx.video(0, self.format, header);
         let mut planes = frame.planes_mut();
-        let nanos = self.rate.offset_nanos(index);
         self.backdrop.show(&mut planes, (1.0 + sine(phase_at(nanos, 29_000))) / 2.0);
-        self.figure.show(&mut planes, nanos);
+        self.figure.show(&mut planes, pose);
         if self.counter {
             write_counter(&mut planes, (index % u64::from(COUNTER_NUMBERS)) as u32);
         }
@@ -131,150 +149,11 @@ fn frame_rate(fps: f64) -> FrameRate {
     }
 }
 
-/// The person, drawn, and how they move.
-struct Figure {
-    planes: [Cutout; 3],
-    eyes: Vec<[Patch; 3]>,
-    mouths: Vec<[Patch; 3]>,
-    eyes_at: [usize; 2],
-    mouth_at: [usize; 2],
-    /// Where the drawing's corner stands at rest, in pixels.
-    corner: [i32; 2],
-    /// Half a head's height in pixels.
-    unit: f64,
-    /// How far each row leans with the head: 256 at the crown, least at the
-    /// bottom edge.
-    lean: Vec<i32>,
-    ahead: u64,
-}
-
-/// Drawn states from shut to open.
-const EYE_STATES: usize = 6;
-const MOUTH_STATES: usize = 10;
-/// How far the body moves, in half head heights.
-const SWAY: f64 = 0.16;
-const BREATH: f64 = 0.035;
-
-impl Figure {
-    fn new(look: &'static Look, size: Size) -> Self {
-        let (width, height) = (size.width as f32, size.height as f32);
-        let unit = (0.25 * height).min(0.30 * width);
-        // The head stands about the middle; the body leaves the picture below,
-        // also at the top of a breath.
-        let centre = [width / 2.0, (height - 2.08 * unit).min(0.55 * height)];
-        let even = |value: f32| (value / 2.0).floor() as i32 * 2;
-        let corner = [even(centre[0] - HALF_WIDTH * unit), even(centre[1] + TOP * unit)];
-        let below = height - corner[1] as f32 + 2.0 * BREATH as f32 * unit + 4.0;
-        let (w, h) = ((HALF_WIDTH * unit) as usize + 2, (below / 2.0).ceil() as usize);
-        // Two looks at a point: of the luma plane (scale 1) and of chroma (2).
-        let paint = |plane: usize, x: usize, y: usize, face: Face| {
-            let scale = if plane == 0 { 1.0 } else { 2.0 };
-            let at = |place: usize, corner: i32, centre: f32| {
-                ((place as f32 + 0.5) * scale + corner as f32 - centre) / unit
-            };
-            let (u, v) = (at(x, corner[0], centre[0]), at(y, corner[1], centre[1]));
-            let (colour, cover) = look.paint(u, v, scale / unit, face);
-            (colour[plane].clamp(16.0, 235.0), cover * 255.0)
-        };
-        let rest = Face { eyes: 1.0, mouth: 0.0 };
-        let draw = |plane: usize| {
-            let scale = if plane == 0 { 2 } else { 1 };
-            Cutout::new(w * scale, h * scale, |x, y| paint(plane, x, y, rest))
-        };
-        // A part of the drawing on whole chroma pixels: left, top, right, bottom.
-        let part = |[left, top, right, bottom]: [f32; 4]| {
-            let place = |value: f32, corner: i32, centre: f32| {
-                ((value * unit + centre - corner as f32) / 2.0) as usize
-            };
-            let (x, y) = (place(left, corner[0], centre[0]), place(top, corner[1], centre[1]));
-            let (to_x, to_y) =
-                (place(right, corner[0], centre[0]) + 1, place(bottom, corner[1], centre[1]) + 1);
-            [x, y, to_x - x, to_y - y]
-        };
-        let patches = |[x, y, w, h]: [usize; 4], face: Face| {
-            [0, 1, 2].map(|plane| {
-                let scale = if plane == 0 { 2 } else { 1 };
-                Patch::new(w * scale, h * scale, |i, j| paint(plane, x * scale + i, y * scale + j, face).0)
-            })
-        };
-        let (eyes, mouth) = (part(EYES), part(MOUTH));
-        let share = |state: usize, states: usize| state as f32 / (states - 1) as f32;
-        let planes = [draw(0), draw(1), draw(2)];
-        let crown = (0.2 * unit) as i32;
-        let rows = planes[0].height as i32;
-        let lean = (0..rows).map(|y| 256 - 205 * (y - crown).clamp(0, rows) / rows.max(1)).collect();
-        Self {
-            planes,
-            eyes: (0..EYE_STATES)
-                .map(|state| patches(eyes, Face { eyes: share(state, EYE_STATES), ..rest }))
-                .collect(),
-            mouths: (0..MOUTH_STATES)
-                .map(|state| patches(mouth, Face { mouth: share(state, MOUTH_STATES), ..rest }))
-                .collect(),
-            eyes_at: [eyes[0], eyes[1]],
-            mouth_at: [mouth[0], mouth[1]],
-            corner,
-            unit: f64::from(unit),
-            lean,
-            ahead: look.ahead,
-        }
-    }
-
-    /// Lays the figure over `planes` as it is after `nanos`. \[real-time\]
-    fn show(&mut self, planes: &mut [PlaneMut<'_>; 3], nanos: u64) {
-        let wave = |period_ms: u64| {
-            let ahead = self.ahead * (u64::MAX / 12);
-            sine(phase_at(nanos, period_ms).wrapping_add(ahead))
-        };
-        let sway = SWAY * (0.7 * wave(5_300) + 0.3 * wave(2_170)) * self.unit;
-        let breath = BREATH * (0.7 * wave(3_700) + 0.3 * wave(1_130)) * self.unit;
-        // Talk in phrases: syllables come and go under a slower wave.
-        let talk =
-            ((wave(2_900) + 0.35) * 1.4).clamp(0.0, 1.0) * (0.55 + 0.45 * wave(240) * wave(410)).max(0.0);
-        let mouth = (talk * (MOUTH_STATES - 1) as f64 + 0.5) as usize;
-        let eyes = blink(nanos / 1_000_000 + self.ahead * 400);
-        let (sway, breath) = ((sway * f64::from(PARTS)) as i32, (breath * f64::from(PARTS)) as i32);
-        for (index, (cutout, plane)) in self.planes.iter_mut().zip(planes).enumerate() {
-            let scale = if index == 0 { 2 } else { 1 };
-            let half = 2 / scale as i32;
-            cutout.patch(
-                &self.eyes[eyes.min(EYE_STATES - 1)][index],
-                self.eyes_at[0] * scale,
-                self.eyes_at[1] * scale,
-            );
-            cutout.patch(
-                &self.mouths[mouth.min(MOUTH_STATES - 1)][index],
-                self.mouth_at[0] * scale,
-                self.mouth_at[1] * scale,
-            );
-            let (left, top) = (self.corner[0] / half * PARTS, self.corner[1] / half * PARTS + breath / half);
-            let lean = &self.lean;
-            cutout.lay(plane, left, top, |row| {
-                let row = (row * half as usize).min(lean.len().saturating_sub(1));
-                ((sway * lean[row]) >> 8) / half
-            });
-        }
-    }
-}
-
-/// The state of the eyes at a time: open, but for a fifth of a second every few.
-fn blink(millis: u64) -> usize {
-    // Three blinks in 11.4 s, two of them close together.
-    let within = millis % 11_400;
-    let since = [2_000u64, 2_450, 7_300].iter().filter_map(|at| within.checked_sub(*at)).min();
-    let open = EYE_STATES as u64 - 1;
-    let state = match since {
-        Some(t @ 0..80) => open - t * (open + 1) / 80,
-        Some(80..120) => 0,
-        Some(t @ 120..240) => (t - 120) * (open + 1) / 120,
-        _ => open,
-    };
-    state as usize
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figure::{EYE_STATES, blink};
+    use crate::portrait::{EYES, Face, MOUTH};
     use sidetone_core::harness::Harness;
     use sidetone_core::{Format, Frame, Header, Plane, Shared, VIRTUAL_START, Value};
     use std::time::Duration;
@@ -404,6 +283,100 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The first `count` frames, each with the points of its face in pixels, and its box.
+    fn with_points(figure: &str, count: i64) -> Vec<(Frame, [[f32; 2]; 5], [f32; 4])> {
+        let (width, height) = (640.0, 360.0);
+        let params = [
+            ("figure", figure.into()),
+            ("counter", false.into()),
+            ("pace", "flat_out".into()),
+            ("frames", count.into()),
+        ];
+        let mut node = scene((640, 360), &params);
+        node.link_output(1, None);
+        node.run();
+        let both = node.take(0).into_iter().zip(node.take(1));
+        let both = both.map(|(picture, landmarks)| {
+            let (a, b) = (&picture.header, &landmarks.header);
+            assert_eq!(
+                (a.pts, a.captured, a.duration, a.sequence),
+                (b.pts, b.captured, b.duration, b.sequence)
+            );
+            let read = FaceLandmarks::read(landmarks.data(FACE_LANDMARKS).unwrap()).unwrap();
+            assert_eq!((read.scheme(), read.len(), read.face(0).confidence), (5, 1, 1.0));
+            let points: Vec<_> = read.points(0).map(|[x, y]| [x * width, y * height]).collect();
+            let face = read.face(0);
+            let [left, top] = [face.left * width, face.top * height];
+            let bounds = [left, top, left + face.width * width, top + face.height * height];
+            (picture, points.try_into().unwrap(), bounds)
+        });
+        both.collect()
+    }
+
+    #[test]
+    fn the_landmarks_lie_on_what_is_drawn_while_it_moves() {
+        for figure in portrait::NAMES {
+            let all = with_points(figure, 160);
+            assert_eq!(all.len(), 160);
+            let xs = all.iter().map(|(_, points, _)| points[2][0]);
+            let moved = xs.clone().fold(f32::MIN, f32::max) - xs.fold(f32::MAX, f32::min);
+            assert!(moved > 15.0, "{figure} moves by {moved} pixels, too little to show anything");
+            for (n, (frame, points, [left, top, right, bottom])) in all.iter().enumerate() {
+                let luma = |[x, y]: [f32; 2], dx: f32, dy: f32| {
+                    i32::from(frame.plane(0).row((y + dy) as usize)[(x + dx) as usize])
+                };
+                let cr = |[x, y]: [f32; 2], dy: f32| {
+                    i32::from(frame.plane(2).row((y + dy) as usize / 2)[x as usize / 2])
+                };
+                let [left_eye, right_eye, nose, left_corner, right_corner] = *points;
+                let at = format!("{figure}, frame {n}");
+                for [x, y] in points {
+                    assert!((left..right).contains(&x) && (top..bottom).contains(&y), "{at}: {points:?}");
+                }
+                assert!(left_eye[0] < nose[0] && nose[0] < right_eye[0], "{at}: {points:?}");
+                // Open eyes: a dark pupil right there, the bright white beside it.
+                if blink(n as u64 * 1_000_000_000 / 30 / 1_000_000 + portrait::look(figure).ahead * 400)
+                    == EYE_STATES - 1
+                {
+                    for eye in [left_eye, right_eye] {
+                        let (pupil, white) = (luma(eye, 0.0, 1.0), luma(eye, 8.5, 1.0));
+                        assert!(pupil < 60 && white > pupil + 50, "{at}: pupil {pupil}, white {white}");
+                    }
+                }
+                // The tip of the nose is skin, and brighter than the nostrils under it.
+                let (tip, nostril) = (luma(nose, 0.0, 0.0), luma(nose, 7.0, 9.5));
+                assert!((133..=173).contains(&cr(nose, 0.0)) && tip > nostril + 15, "{at}: {tip}, {nostril}");
+                // The mouth begins at its corners: inside them there is a dark line.
+                for (corner, out) in [(left_corner, -1.0), (right_corner, 1.0)] {
+                    // How much darker it is at their height than above and below.
+                    let depth = |columns: std::ops::Range<i32>| {
+                        let mean = |rows: std::ops::RangeInclusive<i32>| {
+                            let places = rows.flat_map(|dy| columns.clone().map(move |dx| (dx, dy)));
+                            let all = places.map(|(dx, dy)| luma(corner, dx as f32 * out, dy as f32));
+                            let all: Vec<_> = all.collect();
+                            all.iter().sum::<i32>() / all.len() as i32
+                        };
+                        (mean(-12..=-9) + mean(9..=12)) / 2 - mean(-1..=1)
+                    };
+                    let (inside, beside) = (depth(-4..0), depth(4..9));
+                    assert!(inside >= beside + 3, "{at}: corner {inside}, beside {beside}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pictures_are_the_same_whether_or_not_anybody_takes_the_landmarks() {
+        let params = [("counter", false.into())];
+        let alone = frames((640, 360), &params, 3);
+        for (a, (b, ..)) in alone.iter().zip(with_points("alice", 3)) {
+            assert_eq!(differing(a, &b), 0);
+        }
+        let mut node = scene((640, 360), &[("frames", 3.into())]);
+        node.advance(Duration::from_secs(1));
+        assert_eq!((node.take(0).len(), node.take(1).len()), (3, 0), "nobody asked for them");
     }
 
     #[test]
