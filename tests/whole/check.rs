@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sidetone::plugins::{PluginOptions, registry_for};
 use sidetone::{Graph, LoadOptions, registry};
 
 use crate::{load, shipped};
@@ -46,7 +47,10 @@ fn said_about(graph: &Path) -> (bool, String) {
     // Messages name files as they were given, so the folder is left out.
     let read = |path: &Path| std::fs::read(folder.join(path));
     let options = LoadOptions { overrides: &overrides, env: &|_| None, read: &read };
-    match Graph::check(Path::new(graph.file_name().unwrap()), &registry(), &options) {
+    // As the command has it: with what runs installed effects, which is not looked for.
+    let program = Some(PathBuf::from(env!("CARGO_BIN_EXE_sidetone")));
+    let (registry, _) = registry_for(None, &PluginOptions { program, ..PluginOptions::default() });
+    match Graph::check(Path::new(graph.file_name().unwrap()), &registry, &options) {
         Ok(checked) => (true, checked.warnings.to_string()),
         Err(mistakes) => (false, mistakes.to_string()),
     }
