@@ -8,7 +8,7 @@ pub use sidetone_plugin_host::search::{Found, Index, VARIABLE};
 pub use sidetone_plugin_host::world::families as describe;
 use sidetone_plugin_host::world::families::families;
 pub use sidetone_plugin_host::{
-    Library, LoadError, Manifest, ManifestError, Reload, Shelf, manifest, search,
+    Library, LoadError, Manifest, ManifestError, Reload, Shelf, check, manifest, search,
 };
 
 /// Installed effects of other formats, tried.

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)] // foreign code is called here; each use names its invariant
 
 pub mod apart;
+pub mod check;
 pub mod effect;
 mod image;
 mod instance;

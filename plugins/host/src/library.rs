@@ -146,7 +146,7 @@ impl Library {
 /// whose end is missing, and the process dies with the first touch of what is not
 /// there. Of ELF files, each segment must lie within the file (ELF-64 Object File
 /// Format 1.5, "Program Header").
-fn is_whole(file: &File) -> Result<(), String> {
+pub(crate) fn is_whole(file: &File) -> Result<(), String> {
     use std::os::unix::fs::FileExt;
     let length = file.metadata().map_err(|why| why.to_string())?.len();
     let mut header = [0; 64];
@@ -170,7 +170,7 @@ fn is_whole(file: &File) -> Result<(), String> {
 }
 
 /// The host that the entries of libraries are given: it only listens.
-fn host_of_libraries() -> *const abi::Host {
+pub(crate) fn host_of_libraries() -> *const abi::Host {
     struct Shared(abi::Host);
     // SAFETY: nothing in it changes, and its context is null.
     unsafe impl Sync for Shared {}

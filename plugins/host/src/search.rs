@@ -108,6 +108,18 @@ pub fn manifest_of(library: &Path) -> PathBuf {
     likely.clone().find(|path| path.is_file()).or_else(named).unwrap_or(usual)
 }
 
+/// Where the manifest of a library is, or is to be: in its crate if it is where Cargo
+/// leaves it, else beside it. \[control\]
+#[must_use]
+pub fn manifest_for(library: &Path) -> PathBuf {
+    let found = manifest_of(library);
+    let folder = library.parent().unwrap_or(Path::new("."));
+    match crate_of(folder) {
+        Some(home) if !found.is_file() => home.join(found.file_name().unwrap_or_default()),
+        _ => found,
+    }
+}
+
 /// The crate of which `folder` is a target folder.
 fn crate_of(folder: &Path) -> Option<&Path> {
     BUILT.iter().find(|built| folder.ends_with(built)).and_then(|_| folder.parent()?.parent())
