@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // all of it is test code, helpers included
 
+mod hostile;
 mod reload;
 
 use std::path::Path;

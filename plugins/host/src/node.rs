@@ -99,7 +99,13 @@ impl PluginNode {
         }
         let (inputs, outputs) = (&inputs[..self.desk.inputs.len()], &mut outputs[..self.desk.outputs.len()]);
         let (sayings, pools) = (0, cx);
-        let mut desk = AtWork { slots: &mut self.desk, cx: pools, sayings, shapes: &self.plan.shapes };
+        let mut desk = AtWork {
+            slots: &mut self.desk,
+            cx: pools,
+            sayings,
+            shapes: &self.plan.shapes,
+            in_place: self.plan.in_place,
+        };
         // SAFETY: each slot stands in a box of its own and holds the frame whose
         // buffer its view points into, until the next call; outputs are alone in
         // theirs, but for one in place, whose input the interface says to leave.
@@ -494,6 +500,7 @@ struct AtWork<'a, 'b, 'c> {
     cx: &'b mut Context<'c>,
     sayings: usize,
     shapes: &'a [Option<&'static str>],
+    in_place: bool,
 }
 
 impl Desk for AtWork<'_, '_, '_> {
@@ -523,7 +530,10 @@ impl Desk for AtWork<'_, '_, '_> {
         if self.slots.kept.len() == KEPT {
             return ptr::null();
         }
-        let Some(frame) = self.slots.find(frame).and_then(|slot| slot.frame.clone()) else {
+        // Outputs are written to, and in place the first input is one.
+        let may_stay = self.slots.inputs.iter().skip(usize::from(self.in_place)).chain(&self.slots.kept);
+        let is_it = |slot: &&Box<Slot>| slot.is_full && ptr::eq(&raw const slot.view, frame);
+        let Some(frame) = may_stay.into_iter().find(is_it).and_then(|slot| slot.frame.clone()) else {
             return ptr::null();
         };
         let Some(mut slot) = self.slots.spare.pop() else { return ptr::null() };

@@ -254,6 +254,7 @@ impl Worker {
             fresh: Vec::new(),
             kept: &mut self.kept,
             inputs: from,
+            in_place: self.in_place,
             answer,
         };
         let Some(effect) = &mut self.effect else { return };
@@ -396,6 +397,7 @@ struct ChildDesk<'a> {
     #[allow(clippy::vec_box)] // as above
     kept: &'a mut Vec<Box<Kept>>,
     inputs: [*const abi::Frame; PORTS],
+    in_place: bool,
     answer: &'a mut Answer,
 }
 
@@ -471,7 +473,8 @@ impl Desk for ChildDesk<'_> {
     }
 
     fn retain(&mut self, frame: *const abi::Frame) -> *const abi::Frame {
-        let is_known = self.inputs.contains(&frame)
+        // In place the first input's memory may be written, as in the engine's process.
+        let is_known = self.inputs[usize::from(self.in_place)..].contains(&frame)
             || self.kept.iter().any(|kept| ptr::eq(&raw const kept.view.frame, frame));
         if self.kept.len() == KEPT || !is_known || frame.is_null() {
             return ptr::null();
