@@ -49,7 +49,7 @@ pub(crate) fn create_destroy(trial: &mut Trial) -> Done {
             }
         }
         let more = grown(start, before).min(grown(before, after));
-        if more >= TIMES / 2 * LEAK {
+        if more >= TIMES * LEAK {
             trial.found(format!(
                 "{name}: {TIMES} instances came and went, and left {more} bytes of memory ({} each)",
                 more / TIMES
@@ -106,7 +106,7 @@ pub(crate) fn memory(trial: &mut Trial) -> Done {
         }
         held.push(Held::now());
         let more = grown(&held[0], &held[1]).min(grown(&held[1], &held[2]));
-        if more >= CALLS as usize / 2 * LEAK && rig.kept() == 0 {
+        if more >= CALLS as usize * LEAK && rig.kept() == 0 {
             trial.found(format!(
                 "{}: {CALLS} calls of process hold {more} bytes more than before ({} each)",
                 kind.kind,
