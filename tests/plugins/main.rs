@@ -4,6 +4,7 @@
 
 mod hostile;
 mod reload;
+mod wrong;
 
 use std::path::Path;
 use std::process::Command;
