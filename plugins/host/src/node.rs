@@ -531,9 +531,10 @@ impl Desk for AtWork<'_, '_, '_> {
             return ptr::null();
         }
         // Outputs are written to, and in place the first input is one.
-        let may_stay = self.slots.inputs.iter().skip(usize::from(self.in_place)).chain(&self.slots.kept);
-        let is_it = |slot: &&Box<Slot>| slot.is_full && ptr::eq(&raw const slot.view, frame);
-        let Some(frame) = may_stay.into_iter().find(is_it).and_then(|slot| slot.frame.clone()) else {
+        let inputs = self.slots.inputs.iter().skip(usize::from(self.in_place));
+        let mut may_stay = inputs.chain(&self.slots.kept).map(|slot| &**slot);
+        let is_it = |slot: &&Slot| slot.is_full && ptr::eq(&raw const slot.view, frame);
+        let Some(frame) = may_stay.find(is_it).and_then(|slot| slot.frame.clone()) else {
             return ptr::null();
         };
         let Some(mut slot) = self.slots.spare.pop() else { return ptr::null() };
