@@ -438,7 +438,7 @@ typedef struct sidetone_call {
   // They may be read until `process` returns; `frame_retain` keeps one longer.
   const struct sidetone_frame *const *inputs;
   // A frame for each output, made by the host (see `SIDETONE_PORT_OWN_FORMAT`
-  // and `SIDETONE_KIND_IN_PLACE`), whose samples are left over from its last
+  // and `SIDETONE_KIND_IN_PLACE`; with `SIDETONE_CALL_LAST` none), whose samples are left over from its last
   // user. Set a place to null, and nothing goes out there. The host takes them
   // when `process` returns.
   struct sidetone_frame **outputs;

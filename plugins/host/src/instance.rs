@@ -1,8 +1,10 @@
 //! `Instance`: an instance of a kind of a Sidetone plugin, as an `Effect`.
 
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::io::Write as _;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sidetone_core::{Fault, FaultKind};
 use sidetone_plugin_abi as abi;
@@ -48,8 +50,13 @@ struct Host {
     /// Parameters: number and value.
     values: Vec<(u32, f64)>,
     call_ns: u64,
-    /// What was said while no call was under way.
-    said: Vec<String>,
+    /// Which thread is in `process`: the address of something of its own; null for
+    /// none. Written by that thread, which alone uses `desk`.
+    at_work: AtomicPtr<u8>,
+    /// What was said while no call was under way, or by other threads.
+    said: Mutex<Vec<(u32, String)>>,
+    /// Whether anything was.
+    has_said: AtomicBool,
 }
 
 impl Instance {
@@ -74,7 +81,9 @@ impl Instance {
             now: 0,
             values: params.iter().map(|(id, value)| (*id, number(kind, *id, value))).collect(),
             call_ns,
-            said: Vec::new(),
+            at_work: AtomicPtr::default(),
+            said: Mutex::default(),
+            has_said: AtomicBool::new(false),
         });
         host.face.context = ptr::from_mut(&mut *host).cast();
         let texts: Vec<Option<CString>> = params
@@ -107,7 +116,8 @@ impl Instance {
         // the instance is there.
         let pointer = unsafe { (functions.create)(&raw const host.face, &raw const setup) };
         if pointer.is_null() {
-            let said = host.said.join("; ");
+            let said: Vec<_> = host.take_said().into_iter().map(|(_, text)| text).collect();
+            let said = said.join("; ");
             let said = if said.is_empty() { "it does not say why".into() } else { said };
             return Err(format!("{} could not be made: {said}", kind.kind));
         }
@@ -121,6 +131,9 @@ impl Effect for Instance {
             return Err(Fault::new(FaultKind::Library, "the plugin failed before"));
         }
         self.host.now = job.now();
+        if self.host.has_said.load(Ordering::Relaxed) {
+            self.host.take_said().into_iter().for_each(|(level, text)| job.log(level, &text));
+        }
         for (id, value) in job.changes() {
             if let Some(known) = self.host.values.iter_mut().find(|(known, _)| *known == id) {
                 known.1 = value;
@@ -133,8 +146,10 @@ impl Effect for Instance {
         self.host.desk = Some(unsafe {
             std::mem::transmute::<*mut (dyn Desk + '_), *mut (dyn Desk + 'static)>(ptr::from_mut(desk))
         });
+        self.host.at_work.store(this_thread(), Ordering::Relaxed);
         // SAFETY: the interface's; whoever made the job answers for its pointers.
         let code = unsafe { (self.functions.process)(self.pointer, ptr::from_mut(call)) };
+        self.host.at_work.store(ptr::null_mut(), Ordering::Relaxed);
         self.host.desk = None;
         let outcome = outcome(code);
         self.failed = outcome.is_err();
@@ -142,7 +157,7 @@ impl Effect for Instance {
     }
 
     fn save_state(&mut self) -> Option<Vec<u8>> {
-        let save = self.functions.state?.save?;
+        let save = self.functions.state.filter(|_| !self.failed)?.save?;
         // SAFETY: the interface's: a null buffer asks for the length.
         let length = usize::try_from(unsafe { save(self.pointer, ptr::null_mut(), 0) }).ok()?;
         if length > LONGEST_STATE {
@@ -158,7 +173,7 @@ impl Effect for Instance {
     }
 
     fn load_state(&mut self, state: &[u8]) -> Result<(), Fault> {
-        let Some(load) = self.functions.state.and_then(|state| state.load) else {
+        let Some(load) = self.functions.state.filter(|_| !self.failed).and_then(|state| state.load) else {
             return Err(Fault::new(FaultKind::Library, "the plugin takes over no state"));
         };
         // SAFETY: the interface's: it reads as many bytes.
@@ -171,6 +186,19 @@ impl Drop for Instance {
         // SAFETY: the interface's; it is called no more.
         unsafe { (self.functions.destroy)(self.pointer) };
     }
+}
+
+impl Host {
+    fn take_said(&self) -> Vec<(u32, String)> {
+        self.has_said.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Tells this thread from all others that are there.
+fn this_thread() -> *mut u8 {
+    thread_local!(static OWN: u8 = const { 0 });
+    OWN.with(|own| ptr::from_ref(own).cast_mut())
 }
 
 /// The number of a parameter's value, as the interface has it.
@@ -230,16 +258,22 @@ unsafe fn desk<'a>(host: *const abi::Host) -> Option<&'a mut (dyn Desk + 'static
 unsafe extern "C" fn log(host: *const abi::Host, level: u32, text: *const c_char) {
     // SAFETY: the interface's: a text that ends with a zero.
     let text = unsafe { text_of(text, LOG) };
-    // SAFETY: as `desk`.
-    match unsafe { desk(host) } {
-        Some(desk) => desk.log(level, text),
-        None => {
-            // SAFETY: the host's context is its own address.
-            let host = unsafe { (*host).context.cast::<Host>().as_mut() };
-            if let Some(host) = host.filter(|host| host.said.len() < SAID) {
-                host.said.push(text.to_owned());
-            }
+    // SAFETY: the host's context is its own address; of what is there threads share
+    // atomics and a mutex.
+    let (at_work, queue, has_said) = unsafe {
+        let own = (*host).context.cast::<Host>();
+        (&(*own).at_work, &(*own).said, &(*own).has_said)
+    };
+    if at_work.load(Ordering::Relaxed) == this_thread() {
+        // SAFETY: as `desk`: this is the thread that is in `process`.
+        if let Some(desk) = unsafe { desk(host) } {
+            desk.log(level, text);
         }
+    } else if let Ok(mut queue) = queue.try_lock()
+        && queue.len() < SAID
+    {
+        queue.push((level, text.to_owned()));
+        has_said.store(true, Ordering::Relaxed);
     }
 }
 
@@ -247,7 +281,9 @@ unsafe extern "C" fn log(host: *const abi::Host, level: u32, text: *const c_char
 /// tell.
 pub(crate) unsafe extern "C" fn log_of_library(_: *const abi::Host, _: u32, text: *const c_char) {
     // SAFETY: the interface's: a text that ends with a zero.
-    eprintln!("plugin: {}", unsafe { text_of(text, LOG) });
+    let text = unsafe { text_of(text, LOG) };
+    // Where nobody hears it there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "plugin: {text}");
 }
 
 unsafe extern "C" fn now_ns(host: *const abi::Host) -> u64 {

@@ -235,7 +235,12 @@ impl Manifest {
     /// What is wrong with it, all at once.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let read = |source| ManifestError::Read { path: path.to_owned(), source };
-        let length = std::fs::metadata(path).map_err(read)?.len();
+        let about = std::fs::metadata(path).map_err(read)?;
+        let length = about.len();
+        if !about.is_file() {
+            let why = "it is no file".into();
+            return Err(ManifestError::Syntax { path: path.to_owned(), why });
+        }
         if length > LONGEST {
             let why = format!("it has {length} bytes, and no manifest needs more than {LONGEST}");
             return Err(ManifestError::Syntax { path: path.to_owned(), why });

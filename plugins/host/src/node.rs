@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sidetone_core::{
     AudioFormat, Codec, Context, Control, DropReason, EventKind, Fault, FaultKind, Figure, Finish, Flags,
-    Format, Frame, Header, Node, Size, Through, VideoFormat,
+    Format, Frame, Header, MediaType, Node, Size, Through, Timestamp, VideoFormat,
 };
 use sidetone_plugin_abi as abi;
 
 use crate::effect::{Desk, Effect, Job, Outcome};
 use crate::manifest::{CHOICES, Kind, PORTS};
-use crate::spec::interned;
+use crate::spec::media;
 
 /// Frames that an effect may keep.
 const KEPT: usize = 64;
@@ -45,8 +46,8 @@ pub struct Plan {
     pub inputs: usize,
     /// Of each output: whether the effect makes its frames itself.
     pub own_format: Vec<bool>,
-    /// Of each output: the shape of its data, if it carries any.
-    pub shapes: Vec<Option<&'static str>>,
+    /// Of each output: what it carries.
+    pub carries: Vec<MediaType>,
     /// Whether the first output stands in the first input's place.
     pub in_place: bool,
     /// Live parameters: number, name, and the words of a choice.
@@ -62,11 +63,7 @@ impl Plan {
         Self {
             inputs: kind.inputs.len(),
             own_format: kind.outputs.iter().map(|output| output.has("own_format")).collect(),
-            shapes: kind
-                .outputs
-                .iter()
-                .map(|output| (output.media == "data").then(|| interned(&output.shape)))
-                .collect(),
+            carries: kind.outputs.iter().map(media).collect(),
             in_place: kind.has("in_place"),
             live: live
                 .filter_map(|param| Some((param.id, names(&param.name)?, param.choices.clone())))
@@ -103,7 +100,7 @@ impl PluginNode {
             slots: &mut self.desk,
             cx: pools,
             sayings,
-            shapes: &self.plan.shapes,
+            carries: &self.plan.carries,
             in_place: self.plan.in_place,
         };
         // SAFETY: each slot stands in a box of its own and holds the frame whose
@@ -113,13 +110,17 @@ impl PluginNode {
         let outcome = self.effect.process(&mut job);
         self.events.clear();
         let cx = desk.cx;
-        let outcome = outcome?;
-        match outcome {
-            Outcome::Ok | Outcome::End => self.put_out(cx, outputs)?,
-            Outcome::Drop => cx.dropped(DropReason::Declined),
-            Outcome::NeedMore => {}
-        }
+        let put_out = match outcome {
+            Ok(Outcome::Ok | Outcome::End) => self.put_out(cx, outputs),
+            Ok(Outcome::Drop) if flags & abi::SIDETONE_CALL_LAST == 0 => {
+                cx.dropped(DropReason::Declined);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
         self.desk.clear();
+        put_out?;
+        let outcome = outcome?;
         if outcome == Outcome::End {
             cx.end();
         }
@@ -141,7 +142,15 @@ impl PluginNode {
     /// Takes the next frame of the first input, and of the others the latest that
     /// are not younger.
     fn take_inputs(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(first) = cx.pop(0) else { return false };
+        let Some(first) = cx.pop(0) else {
+            // What comes after the last of the first input is for nobody.
+            for port in 1..if cx.has_ended(0) { self.desk.inputs.len() } else { 0 } {
+                while cx.pop(port).is_some() {
+                    cx.dropped(DropReason::Declined);
+                }
+            }
+            return false;
+        };
         for (port, slot) in self.desk.inputs.iter_mut().enumerate().skip(1) {
             loop {
                 let Some(link) = cx.links(port).next() else { break };
@@ -195,7 +204,7 @@ impl Node for PluginNode {
     }
 
     fn finish(&mut self, cx: &mut Context<'_>) -> Result<Finish, Fault> {
-        self.desk.inputs.iter_mut().for_each(|slot| drop(slot.frame.take()));
+        self.desk.inputs.iter_mut().for_each(|slot| slot.let_go());
         while self.last_calls < LAST_CALLS {
             self.last_calls += 1;
             if matches!(
@@ -336,6 +345,11 @@ impl Slot {
         &raw mut self.view
     }
 
+    /// Shows nothing any more, and lets the frame go.
+    fn let_go(&mut self) {
+        (self.is_full, self.frame) = (false, None);
+    }
+
     /// Takes a frame to be read.
     fn read(&mut self, frame: Frame) {
         let bytes = frame.bytes().as_ptr().cast_mut();
@@ -468,12 +482,19 @@ impl Slots {
     /// flags that the effect gave it.
     fn take_output(&mut self, port: usize, pointer: *const abi::Frame) -> Option<Frame> {
         let is_it = |slot: &Slot| slot.is_full && ptr::eq(&raw const slot.view, pointer);
-        let slot = match self.outputs.get_mut(port) {
-            Some(slot) if is_it(slot) => slot,
-            _ => &mut self.fresh.iter_mut().find(|(of, slot)| *of == port && is_it(slot))?.1,
+        let (slot, is_fresh) = match self.outputs.get_mut(port) {
+            Some(slot) if is_it(slot) => (slot, false),
+            _ => (&mut self.fresh.iter_mut().find(|(of, slot)| *of == port && is_it(slot))?.1, true),
         };
         slot.is_full = false;
         let mut frame = slot.frame.take()?;
+        if is_fresh {
+            // Of a process of its own it comes with times of a frame that was kept there.
+            let (view, header) = (&slot.view, &mut frame.header);
+            header.pts = Timestamp::from_nanos(view.pts_ns);
+            header.captured = Timestamp::from_nanos(view.captured_ns);
+            (header.duration, header.sequence) = (Duration::from_nanos(view.duration_ns), view.sequence);
+        }
         frame.set_len(slot.planes[0].width as usize);
         frame.header.flags = frame.header.flags.with_bits(slot.view.flags as u8, FLAGS);
         self.put_out = true;
@@ -483,12 +504,10 @@ impl Slots {
     /// After a call: what is left of it goes back to its pool.
     fn clear(&mut self) {
         for slot in self.inputs.iter_mut().take(1).chain(&mut self.outputs).filter(|slot| slot.is_full) {
-            slot.is_full = false;
-            slot.frame = None;
+            slot.let_go();
         }
         while let Some((_, mut slot)) = self.fresh.pop() {
-            slot.frame = None;
-            slot.is_full = false;
+            slot.let_go();
             self.spare.push(slot);
         }
     }
@@ -499,7 +518,7 @@ struct AtWork<'a, 'b, 'c> {
     slots: &'a mut Slots,
     cx: &'b mut Context<'c>,
     sayings: usize,
-    shapes: &'a [Option<&'static str>],
+    carries: &'a [MediaType],
     in_place: bool,
 }
 
@@ -516,7 +535,7 @@ impl Desk for AtWork<'_, '_, '_> {
         // In place, the header is with the output.
         let header = from.and_then(|slot| slot.frame.as_ref().or(self.slots.outputs.first()?.frame.as_ref()));
         let header = header.map(|frame| frame.header.clone()).unwrap_or_default();
-        let Some(frame) = fresh_frame(self.cx, port, format, self.shapes[port], header) else {
+        let Some(frame) = fresh_frame(self.cx, port, format, self.carries[port], header) else {
             return ptr::null_mut();
         };
         let Some(mut slot) = self.slots.spare.pop() else { return ptr::null_mut() };
@@ -554,7 +573,7 @@ impl Desk for AtWork<'_, '_, '_> {
             return;
         };
         let mut slot = slot;
-        (slot.frame, slot.is_full) = (None, false);
+        slot.let_go();
         self.slots.spare.push(slot);
     }
 
@@ -582,7 +601,7 @@ fn fresh_frame(
     cx: &mut Context<'_>,
     port: usize,
     format: &abi::Format,
-    shape: Option<&'static str>,
+    carries: MediaType,
     header: Header,
 ) -> Option<Frame> {
     const LONGEST: u32 = 16 << 20;
@@ -591,7 +610,9 @@ fn fresh_frame(
         (abi::SIDETONE_MEDIA_VIDEO, abi::SIDETONE_FORMAT_I420)
             if side.contains(&format.width) && side.contains(&format.height) =>
         {
-            cx.video(port, VideoFormat::i420(Size::new(format.width, format.height)), header)
+            let size = Size::new(format.width, format.height);
+            carries.meet(&MediaType::i420(Some(size), None))?;
+            cx.video(port, VideoFormat::i420(size), header)
         }
         (abi::SIDETONE_MEDIA_AUDIO, abi::SIDETONE_FORMAT_F32)
             if (1..=8).contains(&format.channels)
@@ -599,6 +620,7 @@ fn fresh_frame(
                 && (1..=768_000).contains(&format.length) =>
         {
             let (rate, channels, samples) = (format.rate, format.channels as u16, format.length);
+            carries.meet(&MediaType::Audio { rate: Some(rate), channels: Some(channels), samples: None })?;
             cx.audio(port, AudioFormat { rate, channels, samples }, header)
         }
         (abi::SIDETONE_MEDIA_PACKET, codec) if (1..=LONGEST).contains(&format.length) => {
@@ -607,10 +629,12 @@ fn fresh_frame(
                 abi::SIDETONE_FORMAT_AV1 => Codec::Av1,
                 _ => return None,
             };
+            carries.meet(&MediaType::packets(codec))?;
             cx.empty_packet(port, codec, format.length as usize, header)
         }
         (abi::SIDETONE_MEDIA_DATA, _) if (1..=LONGEST).contains(&format.length) => {
-            cx.empty_data(port, shape?, format.length as usize, header)
+            let MediaType::Data(shape) = carries else { return None };
+            cx.empty_data(port, shape, format.length as usize, header)
         }
         _ => return None,
     })

@@ -59,10 +59,30 @@ pub struct Source {
     pub origin: Origin,
     /// The values of its parameters, by number.
     pub params: Vec<(u32, Given)>,
+    /// Files and folders that its parameters name: it may read them.
+    pub paths: Vec<PathBuf>,
+    /// Of each output: the shape of its data, or nothing.
+    pub shapes: Vec<String>,
     /// Whether its first output is to hold what its first input does.
     pub in_place: bool,
     /// The only randomness that it may use.
     pub seed: u64,
     /// How long a call should take, in nanoseconds; 0 where nothing is known.
     pub call_ns: u64,
+}
+
+impl Source {
+    /// Of an effect without parameters, to be looked at and not run. \[any\]
+    #[must_use]
+    pub const fn bare(origin: Origin) -> Self {
+        Self {
+            origin,
+            params: Vec::new(),
+            paths: Vec::new(),
+            shapes: Vec::new(),
+            in_place: false,
+            seed: 0,
+            call_ns: 0,
+        }
+    }
 }

@@ -88,6 +88,9 @@ pub fn node_spec(
     let latency = Duration::from_nanos(kind.latency_ns);
     let plan = Plan::of(kind, |name| params.iter().find(|param| param.name == name).map(|param| param.name));
     let ids: Vec<(u32, String)> = kind.params.iter().map(|param| (param.id, param.name.clone())).collect();
+    let path_ids: Vec<u32> =
+        kind.params.iter().filter(|param| param.kind == "path").map(|param| param.id).collect();
+    let shapes: Vec<String> = kind.outputs.iter().map(|port| port.shape.clone()).collect();
     let kind_name = leak(&kind.kind);
     let described = kind.clone();
     let in_place = plan.in_place;
@@ -118,15 +121,21 @@ pub fn node_spec(
         })),
         build: Box::leak(Box::new(move |setup: Setup<'_>| -> Result<Box<dyn Node>, NodeError> {
             shelf.is_still(&origin, &described).map_err(NodeError::Unavailable)?;
-            let given =
+            let given: Vec<(u32, Given)> =
                 ids.iter().filter_map(|(id, name)| Some((*id, given(setup.params.get(name)?)))).collect();
             let is_apart = is_apart(setup.params);
             // What runs apart does not write where the engine's other nodes read:
             // its process makes the output what the input is.
             let plan = Plan { in_place: plan.in_place && !is_apart, ..plan.clone() };
+            let paths = given.iter().filter_map(|(id, value)| match value {
+                Given::Text(path) if path_ids.contains(id) && !path.is_empty() => Some(path.into()),
+                _ => None,
+            });
             let source = Source {
                 origin: origin.clone(),
+                paths: paths.collect(),
                 params: given,
+                shapes: shapes.clone(),
                 in_place,
                 seed: setup.seed,
                 call_ns: setup.deadline.map_or(0, |deadline| deadline.as_nanos() as u64),
@@ -146,7 +155,7 @@ fn deadline(params: &Params) -> Option<Duration> {
     params.get("deadline_ms").map(|ms| Duration::from_secs_f64(ms.as_float() / 1_000.0))
 }
 
-fn media(port: &Port) -> MediaType {
+pub(crate) fn media(port: &Port) -> MediaType {
     let known = |number: u32| (number > 0).then_some(number);
     match port.media.as_str() {
         "video" => MediaType::i420(None, None),

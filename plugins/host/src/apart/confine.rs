@@ -1,6 +1,6 @@
 //! What the process of a plugin gives up before it loads the library: new
-//! privileges, the network, other processes, writing to files, reading most of
-//! them, and more memory and processor than a real-time effect can need.
+//! privileges, the network, other processes, the user's terminal, writing to files,
+//! reading most of them, and more memory than a real-time effect can need.
 //!
 //! Each is as much as an ordinary user of Linux can do; what the kernel lacks
 //! (Landlock before 5.13) is left out. The parent's own measures stand beside it:
@@ -17,7 +17,6 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-use crate::manifest::Given;
 use crate::source::Source;
 
 /// Bytes of private memory: pictures and models of an effect fit in a fraction.
@@ -48,6 +47,7 @@ fn limit_resources() -> rustix::io::Result<()> {
     limit(Resource::Data, MEMORY)?;
     limit(Resource::Nofile, DESCRIPTORS)?;
     limit(Resource::Core, 0)?;
+    limit(Resource::Rtprio, 0)?;
     limit(Resource::Fsize, 0)
 }
 
@@ -61,10 +61,7 @@ fn limit_files(source: &Source) -> Result<(), landlock::RulesetError> {
         .handle_access(AccessFs::from_all(abi))?
         .handle_access(landlock::AccessNet::from_all(abi))?
         .create()?;
-    let given = source.params.iter().filter_map(|(_, value)| match value {
-        Given::Text(text) => Some(PathBuf::from(text)).filter(|path| path.is_absolute() || path.exists()),
-        _ => None,
-    });
+    let given = source.paths.iter().cloned();
     let known = READABLE.iter().chain(SHARED_DATA).map(PathBuf::from);
     let library = source.origin.library();
     let folder = std::fs::canonicalize(library).ok();
@@ -128,7 +125,38 @@ const REFUSED: &[i64] = &[
     libc::SYS_clock_settime,
     libc::SYS_sethostname,
     libc::SYS_open_by_handle_at,
+    libc::SYS_memfd_create,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_msgget,
+    libc::SYS_mq_open,
 ];
+
+/// Calls that are refused with EPERM where an argument has a value: number,
+/// argument, which bits of it, value.
+const REFUSED_WITH: &[(i64, u8, u32, u32)] = &[
+    // Words typed into the user's terminal.
+    (libc::SYS_ioctl, 1, u32::MAX, TIOCSTI),
+    (libc::SYS_ioctl, 1, u32::MAX, TIOCLINUX),
+    // Signals to whoever owns a file.
+    (libc::SYS_fcntl, 1, u32::MAX, F_SETOWN),
+    (libc::SYS_fcntl, 1, u32::MAX, F_SETOWN_EX),
+    (libc::SYS_fcntl, 1, u32::MAX, F_SETSIG),
+    // Memory that `RLIMIT_DATA` does not count.
+    (libc::SYS_mmap, 3, SHARED_ANONYMOUS, SHARED_ANONYMOUS),
+];
+const TIOCSTI: u32 = 0x5412;
+const TIOCLINUX: u32 = 0x541c;
+const F_SETOWN: u32 = 8;
+const F_SETSIG: u32 = 10;
+const F_SETOWN_EX: u32 = 15;
+const SHARED_ANONYMOUS: u32 = (libc::MAP_SHARED | libc::MAP_ANONYMOUS).cast_unsigned();
+
+/// The bit of calls by the x32 interface.
+#[cfg(target_arch = "x86_64")]
+const X32: i64 = 0x4000_0000;
 
 fn limit_calls() -> Result<(), seccompiler::Error> {
     let own = u64::from(getpid().as_raw_nonzero().get().cast_unsigned());
@@ -150,6 +178,20 @@ fn limit_calls() -> Result<(), seccompiler::Error> {
     rules.extend([(libc::SYS_fork, Vec::new()), (libc::SYS_vfork, Vec::new())]);
     let is_set = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
     rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(vec![is_set])?]);
+    for &(call, argument, bits, value) in REFUSED_WITH {
+        let is_so = SeccompCmpOp::MaskedEq(bits.into());
+        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is_so, value.into())?;
+        rules.entry(call).or_default().push(SeccompRule::new(vec![condition])?);
+    }
+    // By the numbers of the x32 interface, which have a bit of their own, each call
+    // could be made again.
+    #[cfg(target_arch = "x86_64")]
+    rules.extend(
+        REFUSED
+            .iter()
+            .map(|call| (X32 | call, Vec::new()))
+            .chain((512..548).map(|call| (X32 | call, Vec::new()))),
+    );
     install(rules, libc::EPERM)?;
     install([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS)
 }

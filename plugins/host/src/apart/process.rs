@@ -41,6 +41,13 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> io::Result<()> {
+    // Away from the user's terminal: neither what is typed there nor Ctrl-C is for
+    // this process. It fails for a process that leads a session already.
+    let _ = rustix::process::setsid();
+    // What the plugin prints may go to a file, of which it may write nothing: that
+    // is an error for it to ignore, and no signal to die of.
+    // SAFETY: no handler is set.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let mut hello = [0; 16];
     let (_, mut fds) = wire::receive(&socket, &mut hello, RecvFlags::empty())?
@@ -50,7 +57,6 @@ fn run() -> io::Result<()> {
     let Ok([pages, scratch, requests, answers]) = <[OwnedFd; 4]>::try_from(fds) else {
         return Err(io::Error::other("the engine says half of what it should"));
     };
-    end_with(&socket)?;
     let page = map(&pages, size_of::<Page>(), true)?.cast::<Page>();
     let mut worker = Worker {
         socket,
@@ -61,10 +67,16 @@ fn run() -> io::Result<()> {
         image,
         effect: None,
         in_place: false,
+        shapes: Vec::new(),
         kept: Vec::new(),
     };
     loop {
-        poll(&mut [PollFd::new(&requests, PollFlags::IN)], None)?;
+        let mut ends =
+            [PollFd::new(&requests, PollFlags::IN), PollFd::new(&worker.socket, PollFlags::empty())];
+        poll(&mut ends, None)?;
+        if ends[1].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+            return Ok(());
+        }
         let mut count = [0; 8];
         match rustix::io::read(&requests, &mut count) {
             Err(rustix::io::Errno::AGAIN) => continue,
@@ -89,7 +101,8 @@ fn run() -> io::Result<()> {
 }
 
 /// Ends this process with the engine's: a thread waits for the other end of the
-/// socket to close, whatever the plugin does meanwhile.
+/// socket to close, whatever the plugin does meanwhile. It is started confined, since
+/// a thread keeps what it may do when another gives that up.
 fn end_with(socket: &OwnedFd) -> io::Result<()> {
     let socket = socket.try_clone()?;
     std::thread::Builder::new().name("engine's life".into()).spawn(move || {
@@ -124,6 +137,8 @@ struct Worker {
     effect: Option<Box<dyn Effect>>,
     /// Whether the first output is to hold what the first input does.
     in_place: bool,
+    /// Of each output: the shape of its data, or nothing.
+    shapes: Vec<String>,
     #[allow(clippy::vec_box)] // effects have their addresses
     kept: Vec<Box<Kept>>,
 }
@@ -177,7 +192,9 @@ impl Worker {
         let made = serde_json::from_slice::<(Source, Option<Manifest>)>(text);
         let made = made.map_err(|why| why.to_string()).and_then(|(source, manifest)| {
             confine::confine(&source)?;
+            end_with(&self.socket).map_err(|why| why.to_string())?;
             self.in_place = source.in_place;
+            self.shapes.clone_from(&source.shapes);
             let library = source.origin.library();
             if let (Some(image), Some(manifest)) = (self.image.take(), manifest) {
                 Shelf::get().put(library, Image::from(image), manifest);
@@ -255,6 +272,7 @@ impl Worker {
             kept: &mut self.kept,
             inputs: from,
             in_place: self.in_place,
+            shapes: &self.shapes,
             answer,
         };
         let Some(effect) = &mut self.effect else { return };
@@ -398,6 +416,7 @@ struct ChildDesk<'a> {
     kept: &'a mut Vec<Box<Kept>>,
     inputs: [*const abi::Frame; PORTS],
     in_place: bool,
+    shapes: &'a [String],
     answer: &'a mut Answer,
 }
 
@@ -461,6 +480,10 @@ impl Desk for ChildDesk<'_> {
         if let Some(from) = unsafe { from.as_ref() } {
             (record.pts_ns, record.captured_ns) = (from.pts_ns, from.captured_ns);
             (record.duration_ns, record.sequence) = (from.duration_ns, from.sequence);
+        }
+        if let Some(shape) = self.shapes.get(port).filter(|_| record.media == abi::SIDETONE_MEDIA_DATA) {
+            let length = shape.len().min(wire::NAME - 1);
+            record.shape[..length].copy_from_slice(&shape.as_bytes()[..length]);
         }
         let mut view = Box::new(View::of(&record));
         for (plane, place) in view.planes.iter_mut().zip(&record.planes).take(record.plane_count as usize) {

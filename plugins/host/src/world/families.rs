@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
 /// Gives up what describing a library does not need.
 fn confine(path: &Path) -> Result<(), String> {
     let origin = Origin::Plugin { library: path.to_owned(), kind: String::new() };
-    confine::confine(&Source { origin, params: Vec::new(), in_place: false, seed: 0, call_ns: 0 })
+    confine::confine(&Source::bare(origin))
 }
 
 /// The families of all formats. `program` answers to [`ARGUMENT`]; with `isolate_all`
