@@ -13,7 +13,7 @@
 
 #include "sidetone_plugin.h"
 
-enum { NOTHING, SEGFAULT, SPIN, SLEEP, WRITE_BEYOND, WRITE_INPUT, LEAK, EXIT, ABORT, PANIC, NO_CODE, ALIEN, BREAK_OUT };
+enum { NOTHING, SEGFAULT, SPIN, SLEEP, WRITE_BEYOND, WRITE_INPUT, LEAK, EXIT, ABORT, PANIC, NO_CODE, ALIEN, BREAK_OUT, PRINT };
 
 typedef struct {
   const sidetone_host *host;
@@ -59,6 +59,7 @@ static int32_t process(void *instance, sidetone_call *call) {
     case ABORT: abort();
     case PANIC: return SIDETONE_ERROR_PANIC;
     case NO_CODE: return -77;
+    case PRINT: fprintf(stderr, "A plugin says something.\n"); break;
     case ALIEN: call->outputs[0] = &alien; break;
     case BREAK_OUT:
       if (it->pictures > 11) break;

@@ -161,6 +161,20 @@ fn errors_of_a_plugin_in_this_process_are_faults_of_its_node() {
 }
 
 #[test]
+fn a_plugin_may_print_where_the_engine_writes_its_errors_to_a_file() {
+    let folder = folder(&built("hostile.c", &[]), MANIFEST);
+    let sheet = format!("sheet={}", folder.path("sheet.png"));
+    let output = Command::new(env!("CARGO_BIN_EXE_sidetone"))
+        .args(["run", &folder.path("graph.toml"), "--virtual", "--seconds", "1", "--json", "--set", &sheet])
+        .args(["--set", "hostile.does=13"])
+        .stderr(std::fs::File::create(folder.path("errors.txt")).unwrap())
+        .output()
+        .unwrap();
+    let (faults, _, pictures) = outcome(&output);
+    assert!(faults.is_empty() && pictures == 31, "{faults:?}, {pictures}");
+}
+
+#[test]
 fn a_plugin_that_is_late_again_and_again_is_passed_by() {
     let folder = folder(&built("hostile.c", &[]), MANIFEST);
     let sheet = format!("sheet={}", folder.path("sheet.png"));

@@ -684,3 +684,77 @@ fn figure_name(name: &str) -> Option<&'static str> {
     known.insert(name.into(), leaked);
     Some(leaked)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use sidetone_core::harness::Harness;
+    use sidetone_core::registry::{NodeSpec, same};
+    use sidetone_core::{Placement, PortSpec};
+
+    use super::*;
+
+    /// Inputs that were there when the effect was asked for what it held back.
+    static LEFT: AtomicUsize = AtomicUsize::new(usize::MAX);
+    /// Calls that saw a second input.
+    static SECOND: AtomicUsize = AtomicUsize::new(0);
+
+    /// Hands pictures on and looks at what else came.
+    struct Looks;
+
+    impl Effect for Looks {
+        fn process(&mut self, job: &mut Job<'_>) -> Result<Outcome, Fault> {
+            if job.is_last() {
+                let left = (0..2).filter(|port| job.input(*port).is_some()).count();
+                LEFT.store(left, Ordering::Relaxed);
+                return Ok(Outcome::End);
+            }
+            SECOND.fetch_add(usize::from(job.input(1).is_some()), Ordering::Relaxed);
+            Ok(Outcome::Ok)
+        }
+    }
+
+    const PICTURES: MediaType = MediaType::i420(None, None);
+    const MASK: MediaType = MediaType::Data("sidetone.mask/1");
+
+    static LOOKS: NodeSpec = NodeSpec {
+        kind: "test.looks",
+        summary: "",
+        sheet: "",
+        inputs: &[PortSpec::new("in", PICTURES, ""), PortSpec::new("mask", MASK, "").optional()],
+        outputs: &[PortSpec::new("out", PICTURES, "")],
+        params: &[],
+        placement: Placement::Shared,
+        real_time: true,
+        negotiate: &same,
+        build: &|_| {
+            let plan = Plan {
+                inputs: 2,
+                own_format: vec![false],
+                carries: vec![PICTURES],
+                in_place: true,
+                live: Vec::new(),
+            };
+            Ok(Box::new(PluginNode::new(Box::new(Looks), plan)))
+        },
+    };
+
+    #[test]
+    fn what_comes_after_the_last_picture_is_for_nobody_and_holds_nothing_up() {
+        let mut node = Harness::new(&LOOKS, &[]);
+        let picture = node.picture(16, 8, |_, _, _| 7);
+        let mask = node.data("sidetone.mask/1", &[0; 32]);
+        node.push(1, mask.clone());
+        node.push(0, picture);
+        node.run();
+        assert_eq!((node.take(0).len(), SECOND.load(Ordering::Relaxed)), (1, 1));
+        node.end(0);
+        node.push(1, mask);
+        node.run();
+        node.end(1);
+        node.run();
+        assert!(node.has_ended(), "the mask that nobody takes must not keep it from ending");
+        assert_eq!(LEFT.load(Ordering::Relaxed), 0, "at the end there are no inputs");
+    }
+}
