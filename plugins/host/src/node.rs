@@ -297,7 +297,8 @@ struct Slot {
 // that it holds, and to names that live for ever; they go where it goes.
 unsafe impl Send for Slot {}
 
-const NO_PLANE: abi::Plane = abi::Plane {
+/// A plane with nothing in it.
+pub(crate) const NO_PLANE: abi::Plane = abi::Plane {
     size: size_of::<abi::Plane>() as u32,
     width: 0,
     height: 0,

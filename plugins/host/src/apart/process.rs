@@ -22,6 +22,7 @@ use super::{FAULTS, confine};
 use crate::effect::{Desk, Effect, Job, Outcome};
 use crate::image::Image;
 use crate::manifest::{Manifest, PORTS};
+use crate::node::NO_PLANE;
 use crate::shelf::Shelf;
 use crate::source::Source;
 
@@ -551,13 +552,3 @@ impl Desk for ChildDesk<'_> {
         None
     }
 }
-
-const NO_PLANE: abi::Plane = abi::Plane {
-    size: size_of::<abi::Plane>() as u32,
-    width: 0,
-    height: 0,
-    reserved: 0,
-    stride: 0,
-    capacity: 0,
-    data: ptr::null_mut(),
-};
