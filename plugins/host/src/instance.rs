@@ -86,24 +86,8 @@ impl Instance {
             has_said: AtomicBool::new(false),
         });
         host.face.context = ptr::from_mut(&mut *host).cast();
-        let texts: Vec<Option<CString>> = params
-            .iter()
-            .map(|(_, value)| match value {
-                Given::Text(text) => CString::new(text.as_str()).ok(),
-                _ => None,
-            })
-            .collect();
-        let values: Vec<abi::Value> = host
-            .values
-            .iter()
-            .zip(&texts)
-            .map(|(&(id, number), text)| abi::Value {
-                size: size_of::<abi::Value>() as u32,
-                id,
-                number,
-                text: text.as_ref().map_or(ptr::null(), |text| text.as_ptr()),
-            })
-            .collect();
+        let texts = texts(params);
+        let values = values(&host.values, &texts);
         let setup = abi::Setup {
             size: size_of::<abi::Setup>() as u32,
             param_count: values.len() as u32,
@@ -199,6 +183,26 @@ impl Host {
 fn this_thread() -> *mut u8 {
     thread_local!(static OWN: u8 = const { 0 });
     OWN.with(|own| ptr::from_ref(own).cast_mut())
+}
+
+/// The texts among the values of parameters, with zeros at their ends.
+pub(crate) fn texts(params: &[(u32, Given)]) -> Vec<Option<CString>> {
+    let text = |(_, value): &(u32, Given)| match value {
+        Given::Text(text) => CString::new(text.as_str()).ok(),
+        _ => None,
+    };
+    params.iter().map(text).collect()
+}
+
+/// The values of parameters as the interface has them, which point into `texts`.
+pub(crate) fn values(numbers: &[(u32, f64)], texts: &[Option<CString>]) -> Vec<abi::Value> {
+    let value = |(&(id, number), text): (&(u32, f64), &Option<CString>)| abi::Value {
+        size: size_of::<abi::Value>() as u32,
+        id,
+        number,
+        text: text.as_ref().map_or(ptr::null(), |text| text.as_ptr()),
+    };
+    numbers.iter().zip(texts).map(value).collect()
 }
 
 /// The number of a parameter's value, as the interface has it.

@@ -95,11 +95,10 @@ impl PluginNode {
             inputs[0] = outputs[0];
         }
         let (inputs, outputs) = (&inputs[..self.desk.inputs.len()], &mut outputs[..self.desk.outputs.len()]);
-        let (sayings, pools) = (0, cx);
         let mut desk = AtWork {
             slots: &mut self.desk,
-            cx: pools,
-            sayings,
+            cx,
+            sayings: 0,
             carries: &self.plan.carries,
             in_place: self.plan.in_place,
         };

@@ -1,7 +1,7 @@
 //! `Rig`: an instance under test, with a host of its own that notes every use of it
 //! that is wrong.
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::guard::{Edge, Guarded};
 use super::test_frame::{Layout, Shape, TestFrame, lay_out, spoilt, start};
 use super::watch::{Seen, Watch, aside};
 use crate::effect::text_of;
-use crate::instance::number;
+use crate::instance::{number, texts, values};
 use crate::library::Library;
 use crate::manifest::{Given, Kind};
 
@@ -77,24 +77,8 @@ impl Rig {
             said: Vec::new(),
         });
         host.face.context = ptr::from_mut(&mut *host).cast();
-        let texts: Vec<Option<CString>> = settings
-            .iter()
-            .map(|(_, value)| match value {
-                Given::Text(text) => CString::new(text.as_str()).ok(),
-                _ => None,
-            })
-            .collect();
-        let values: Vec<abi::Value> = host
-            .values
-            .iter()
-            .zip(&texts)
-            .map(|(&(id, number), text)| abi::Value {
-                size: size_of::<abi::Value>() as u32,
-                id,
-                number,
-                text: text.as_ref().map_or(ptr::null(), |text| text.as_ptr()),
-            })
-            .collect();
+        let texts = texts(settings);
+        let values = values(&host.values, &texts);
         let values = lay_out(&values, layout.later);
         let setup = abi::Setup {
             size: size_of::<abi::Setup>() as u32,
