@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // all of it is test code, helpers included
 
+mod first_release;
 mod hostile;
 mod reload;
 mod wrong;
@@ -18,15 +19,22 @@ fn scratch() -> Scratch {
 
 /// What `cc` makes of a C file of this folder, as the bytes of a library.
 fn built(source: &str, defines: &[&str]) -> Vec<u8> {
+    let defines: Vec<_> = defines.iter().map(|define| format!("-D{define}")).collect();
+    let flags: Vec<_> = defines.iter().map(String::as_str).collect();
+    compiled(&format!("tests/plugins/{source}"), "plugins/include", &flags)
+}
+
+/// What `cc` makes of a C file of this repository with the headers in `include`.
+fn compiled(source: &str, include: &str, flags: &[&str]) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = scratch();
     let library = folder.path("library.so");
     let output = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", &library])
-        .args(defines.iter().map(|define| format!("-D{define}")))
+        .args(flags)
         .arg("-I")
-        .arg(root.join("plugins/include"))
-        .arg(root.join("tests/plugins").join(source))
+        .arg(root.join(include))
+        .arg(root.join(source))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -100,21 +100,3 @@ fn samples_in_c_and_cpp_are_what_their_manifests_say() {
     let lines = std::fs::read_to_string(shipped("plugins/sepia_c/sepia_c.c")).unwrap().lines().count();
     assert!(lines <= 80, "{lines} lines");
 }
-
-#[test]
-fn a_library_built_for_the_first_header_keeps_loading() {
-    let folder = scratch();
-    let library = PathBuf::from(folder.path("libevery_part.so"));
-    compile("cc", &["-std=c99"], "tests/abi/v1", "tests/abi/v1/every_part.c", &library);
-    let loaded = Library::load(&library).unwrap_or_else(|why| panic!("{why}"));
-    let table = &loaded.table;
-    assert_eq!((table.id.as_str(), table.abi.as_str()), ("every_part", "1.0"));
-    assert_eq!(table.mistakes(), Vec::<String>::new());
-    let all = &table.kinds[0];
-    assert_eq!((all.inputs.len(), all.outputs.len(), all.params.len(), all.latency_ns), (3, 3, 6, 1_000_000));
-    assert_eq!(
-        all.params.iter().map(|param| param.kind.as_str()).collect::<Vec<_>>(),
-        ["bool", "int", "float", "choice", "text", "path"]
-    );
-    assert_eq!((table.kinds[1].kind.as_str(), table.kinds[1].inputs[0].rate), ("every_part.sound", 48_000));
-}

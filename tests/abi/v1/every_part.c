@@ -1,7 +1,7 @@
 /*
  * Uses every part of version 1 of the plugin interface. Compiled in tests against
- * the frozen copy of the header beside it, and loaded: what was built for the first
- * released header keeps loading.
+ * the frozen copy of the header beside it, loaded and run: what was built for the first
+ * released header keeps working.
  *
  * every_part.all: video and data in, video, data and packets out; all types of
  * parameters; kept frames; state. every_part.sound: sound, in place.
