@@ -8,7 +8,7 @@ use sidetone::plugins::{Library, Manifest, manifest};
 
 use crate::{scratch, shipped};
 
-fn done(output: &Output) -> String {
+pub(crate) fn done(output: &Output) -> String {
     let said = [&output.stdout[..], &output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(output.status.success(), "{said}");
@@ -21,12 +21,16 @@ fn begin(folder: &Path, args: &[&str]) -> Output {
     Command::new(sidetone).args(["plugin", "new"]).args(args).current_dir(folder).output().unwrap()
 }
 
-fn compile(compiler: &str, args: &[&str], include: &str, source: &str, library: &Path) {
+pub(crate) fn compile(compiler: &str, args: &[&str], include: &str, source: &str, library: &Path) {
     let flags = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-pedantic", "-Werror", "-o"];
     let mut command = Command::new(compiler);
     command.args(flags).arg(library).args(args).arg("-I").arg(shipped(include)).arg(shipped(source));
     done(&command.output().unwrap());
 }
+
+/// Samples that are no crates: their names, how their files end, and who compiles them.
+pub(crate) const SAMPLES: [(&str, &str, &str, &str); 2] =
+    [("sepia_c", "c", "cc", "-std=c99"), ("tint_cpp", "cpp", "c++", "-std=c++17")];
 
 /// Loads a library and gives what differs between it and its manifest file.
 fn differences(library: &Path, manifest: &Path) -> Vec<String> {
@@ -88,9 +92,7 @@ fn a_folder_that_is_there_and_a_name_that_is_none_are_refused() {
 #[test]
 fn samples_in_c_and_cpp_are_what_their_manifests_say() {
     let folder = scratch();
-    for (name, ending, compiler, standard) in
-        [("sepia_c", "c", "cc", "-std=c99"), ("tint_cpp", "cpp", "c++", "-std=c++17")]
-    {
+    for (name, ending, compiler, standard) in SAMPLES {
         let library = PathBuf::from(folder.path(&format!("lib{name}.so")));
         let source = format!("plugins/{name}/{name}.{ending}");
         compile(compiler, &[standard], "plugins/include", &source, &library);
