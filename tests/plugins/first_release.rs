@@ -8,14 +8,14 @@ use std::time::Duration;
 use sidetone::data_shape::{FACE_LANDMARKS, Face, FaceLandmarks, MASK, Mask};
 use sidetone::harness::Harness;
 use sidetone::plugins::{Library, Shelf, search};
-use sidetone::recording::{Next, Reader, Record};
+use sidetone::recording::Record;
 use sidetone::scratch::Scratch;
 use sidetone::{
     Clock, Codec, Control, DropReason, Engine, EventKind, FaultKind, Flags, Format, Frame, Graph,
     LoadOptions, NodeSpec, Options, Plane, Renewal, Update, Value,
 };
 
-use crate::{compiled, scratch};
+use crate::{compiled, recorded, samples, scratch};
 
 /// The library with the manifest that is written from it, in a folder of its own.
 struct Old {
@@ -276,17 +276,6 @@ right_way_up = { kind = "file.frames_sink", path = "right_way_up.frames" }
 upside_down = { kind = "file.frames_sink", path = "upside_down.frames" }
 "#;
 
-/// The frames of a recording.
-fn recorded(folder: &Scratch, name: &str) -> Vec<(Record, Vec<u8>)> {
-    let bytes = std::fs::read(folder.path(&format!("{name}.frames"))).unwrap();
-    let mut reader = Reader::new(bytes.as_slice()).unwrap();
-    let mut frames = Vec::new();
-    while let Next::Frame(record) = reader.read().unwrap() {
-        frames.push((record, reader.payload().to_vec()));
-    }
-    frames
-}
-
 #[test]
 fn graphs_run_it_in_their_process_and_in_one_of_its_own_to_the_same_bytes() {
     let old = Old::new();
@@ -316,9 +305,6 @@ fn graphs_run_it_in_their_process_and_in_one_of_its_own_to_the_same_bytes() {
         assert!(of("heard").len() >= 30, "{isolate}: its packets are decoded");
         let [given, out] = ["right_way_up", "upside_down"].map(of);
         assert_eq!((given.len(), out.len()), (100, 100), "{isolate}");
-        let samples = |bytes: &[u8]| {
-            bytes.chunks(4).map(|at| f32::from_ne_bytes(at.try_into().unwrap())).collect::<Vec<_>>()
-        };
         for (given, out) in given.iter().zip(&out) {
             assert!(samples(&given.1).iter().zip(samples(&out.1)).all(|(given, out)| -given == out));
             assert_eq!(given.0.pts, out.0.pts);

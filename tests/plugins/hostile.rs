@@ -4,9 +4,11 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use sidetone::Flags;
+use sidetone::recording::Record;
 use sidetone::scratch::Scratch;
 
-use crate::{built, scratch};
+use crate::{built, recorded, samples, scratch};
 
 const MANIFEST: &str = r#"
 sidetone_plugin = 1
@@ -28,6 +30,7 @@ sidetone = 1
 links = [
   "tone -> ear.reference",
   "tone -> opus -> decode -> ear.in",
+  "decode -> tape",
   "scene -> hostile -> sheet",
 ]
 [nodes]
@@ -37,11 +40,11 @@ decode = { kind = "codec.opus_decode" }
 ear = { kind = "test.compare_audio" }
 scene = { kind = "test.scene", size = [160, 90] }
 hostile = { kind = "hostile.one", isolate = "${isolate}", on_fault = "${on_fault}" }
-sheet = { kind = "file.contact_sheet_sink", path = "${sheet}" }
+tape = { kind = "file.frames_sink", path = "tape.frames" }
+sheet = { kind = "file.contact_sheet_sink", path = "sheet.png" }
 [params]
 isolate = { type = "text", default = "process", meaning = "Where it runs" }
 on_fault = { type = "text", default = "bypass", meaning = "What becomes of it" }
-sheet = { type = "path", meaning = "Where pictures go" }
 "#;
 
 /// A folder with the plugin and its manifest, and the graph beside them.
@@ -55,35 +58,56 @@ fn folder(library: &[u8], manifest: &str) -> Scratch {
 
 /// Runs the graph for `seconds` of virtual time.
 fn run(folder: &Scratch, seconds: &str, settings: &[&str]) -> Output {
-    let sheet = format!("sheet={}", folder.path("sheet.png"));
-    Command::new(env!("CARGO_BIN_EXE_sidetone"))
-        .args([
-            "run",
-            &folder.path("graph.toml"),
-            "--virtual",
-            "--seconds",
-            seconds,
-            "--json",
-            "--set",
-            &sheet,
-        ])
-        .args(settings.iter().flat_map(|setting| ["--set", setting]))
-        .output()
-        .unwrap()
+    command(folder, seconds, settings).arg("--virtual").output().unwrap()
 }
 
-/// The faults of a run, and how many frames of sound and of pictures came through.
-fn outcome(output: &Output) -> (Vec<String>, u64, u64) {
+/// Runs the graph for `seconds`.
+fn command(folder: &Scratch, seconds: &str, settings: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
+    command.args(["run", "graph.toml", "--seconds", seconds, "--json"]).current_dir(folder.path(""));
+    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
+    command
+}
+
+/// The faults of a run, and how many pictures came through.
+fn outcome(output: &Output) -> (Vec<String>, u64) {
     let errors = String::from_utf8_lossy(&output.stderr);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|why| panic!("{why}; {errors}; {:?}", output.status));
     let faults = report["faults"].as_array().unwrap().iter();
     let faults = faults.map(|fault| fault.to_string()).collect();
-    let frames = |name: &str| {
-        let stage = report["stages"].as_array().unwrap().iter().find(|stage| stage["node"] == name);
-        stage.unwrap()["frames"].as_u64().unwrap()
-    };
-    (faults, frames("ear"), frames("sheet"))
+    let sheet = report["stages"].as_array().unwrap().iter().find(|stage| stage["node"] == "sheet");
+    (faults, sheet.unwrap()["frames"].as_u64().unwrap())
+}
+
+/// The sound that came through: each frame begins where the one before ended, is the
+/// next of its source, and all of it is the tone.
+fn heard(folder: &Scratch) -> Vec<(Record, Vec<u8>)> {
+    let frames = recorded(folder, "tape");
+    for pair in frames.windows(2) {
+        let [(before, _), (after, _)] = pair else { continue };
+        assert_eq!(after.pts, before.pts + i64::try_from(before.duration.as_nanos()).unwrap());
+        assert_eq!((after.number, after.sequence), (before.number + 1, before.sequence + 1));
+    }
+    // The codec's first frames rise from silence, and in its last the tone ends.
+    for (record, payload) in frames.iter().take(frames.len() - 1).skip(3) {
+        assert!(!record.flags.has(Flags::LOST) && !record.flags.has(Flags::DISCONTINUITY), "{record:?}");
+        // A sine of 440 Hz and a tenth of full scale comes to a peak in every 2 ms.
+        for part in samples(payload).chunks_exact(96) {
+            let peak = part.iter().fold(0f32, |most, sample| most.max(sample.abs()));
+            assert!((0.08..0.12).contains(&peak), "a peak of {peak} at {} ns", record.pts);
+        }
+    }
+    frames
+}
+
+/// What is heard in `seconds` of virtual time when the plugin does nothing wrong.
+fn undisturbed(folder: &Scratch, seconds: u64) -> Vec<(Record, Vec<u8>)> {
+    let (faults, pictures) = outcome(&run(folder, &seconds.to_string(), &["hostile.does=0"]));
+    let heard = heard(folder);
+    assert!(faults.is_empty() && pictures == 30 * seconds + 1, "{faults:?}, {pictures}");
+    assert!(heard.len() as u64 >= 50 * seconds, "{}", heard.len());
+    heard
 }
 
 /// What it does, by the numbers of hostile.c, and the fault that comes of it.
@@ -103,31 +127,33 @@ const DEEDS: [(&str, &str, &str); 10] = [
 #[test]
 fn whatever_a_plugin_does_in_a_process_of_its_own_is_a_fault_of_its_node() {
     let folder = folder(&built("hostile.c", &[]), MANIFEST);
-    let (none, all, pictures) = outcome(&run(&folder, "2", &["hostile.does=0"]));
-    assert!(none.is_empty() && all >= 200 && pictures == 61, "{none:?}, {all}, {pictures}");
+    let all = undisturbed(&folder, 2);
     for (does, kind, why) in DEEDS {
         let output = run(&folder, "2", &[&format!("hostile.{does}")]);
-        let (faults, sound, pictures) = outcome(&output);
+        let (faults, pictures) = outcome(&output);
         assert_eq!(faults.len(), 1, "{does}: {faults:?}");
         assert!(faults[0].contains(kind) && faults[0].contains(why), "{does}: {faults:?}");
-        assert_eq!((sound, pictures), (all, 60), "{does}: all but the picture that it died of");
+        assert_eq!(pictures, 60, "{does}: all but the picture that it died of");
+        assert!(heard(&folder) == all, "{does}: the sound is what it is without");
     }
 }
 
 #[test]
 fn each_policy_holds_for_a_plugin_that_crashes() {
     let folder = folder(&built("hostile.c", &[]), MANIFEST);
-    let (_, all, _) = outcome(&run(&folder, "2", &["hostile.does=0"]));
-    for (policy, left, faults) in [("stop", 9, 1), ("bypass", 60, 1), ("black", 60, 1)] {
+    let all = undisturbed(&folder, 2);
+    for (policy, left) in [("stop", 9), ("bypass", 60), ("black", 60)] {
         let settings = ["hostile.does=1", &format!("on_fault={policy}")];
-        let found = outcome(&run(&folder, "2", &settings));
-        assert_eq!((found.0.len(), found.1, found.2), (faults, all, left), "{policy}");
+        let (faults, pictures) = outcome(&run(&folder, "2", &settings));
+        assert_eq!((faults.len(), pictures), (1, left), "{policy}");
+        assert!(heard(&folder) == all, "{policy}");
     }
     // Made anew at most once a second, it dies again at its tenth picture.
-    let (_, all, _) = outcome(&run(&folder, "4", &["hostile.does=0"]));
-    let (faults, sound, pictures) = outcome(&run(&folder, "4", &["hostile.does=1", "on_fault=restart"]));
+    let all = undisturbed(&folder, 4);
+    let (faults, pictures) = outcome(&run(&folder, "4", &["hostile.does=1", "on_fault=restart"]));
     assert!(faults.len() >= 3, "{faults:?}");
-    assert!(sound == all && pictures >= 9 * faults.len() as u64, "{sound} of {all}, {pictures}");
+    assert!(pictures >= 9 * faults.len() as u64, "{pictures}");
+    assert!(heard(&folder) == all, "restart");
 }
 
 #[test]
@@ -144,51 +170,63 @@ fn a_plugin_in_a_process_of_its_own_reaches_nothing_outside() {
 #[test]
 fn errors_of_a_plugin_in_this_process_are_faults_of_its_node() {
     let folder = folder(&built("hostile.c", &[]), MANIFEST);
-    let (_, all, _) = outcome(&run(&folder, "2", &["hostile.does=0", "isolate=none"]));
+    let all = undisturbed(&folder, 2);
     for (does, kind, why) in [
         ("does=9", "panic", "panicked"),
         ("does=10", "library", "a return code that there is not"),
         ("does=11", "library", "a frame that the host did not make"),
     ] {
         let output = run(&folder, "2", &[&format!("hostile.{does}"), "isolate=none"]);
-        let (faults, sound, pictures) = outcome(&output);
+        let (faults, pictures) = outcome(&output);
         assert!(
             faults.len() == 1 && faults[0].contains(kind) && faults[0].contains(why),
             "{does}: {faults:?}"
         );
-        assert_eq!((sound, pictures), (all, 60), "{does}");
+        assert_eq!(pictures, 60, "{does}");
+        assert!(heard(&folder) == all, "{does}");
     }
 }
 
 #[test]
 fn a_plugin_may_print_where_the_engine_writes_its_errors_to_a_file() {
     let folder = folder(&built("hostile.c", &[]), MANIFEST);
-    let sheet = format!("sheet={}", folder.path("sheet.png"));
-    let output = Command::new(env!("CARGO_BIN_EXE_sidetone"))
-        .args(["run", &folder.path("graph.toml"), "--virtual", "--seconds", "1", "--json", "--set", &sheet])
-        .args(["--set", "hostile.does=13"])
-        .stderr(std::fs::File::create(folder.path("errors.txt")).unwrap())
-        .output()
-        .unwrap();
-    let (faults, _, pictures) = outcome(&output);
+    let errors = std::fs::File::create(folder.path("errors.txt")).unwrap();
+    let mut command = command(&folder, "1", &["hostile.does=13"]);
+    let (faults, pictures) = outcome(&command.arg("--virtual").stderr(errors).output().unwrap());
     assert!(faults.is_empty() && pictures == 31, "{faults:?}, {pictures}");
 }
 
 #[test]
 fn a_plugin_that_is_late_again_and_again_is_passed_by() {
     let folder = folder(&built("hostile.c", &[]), MANIFEST);
-    let sheet = format!("sheet={}", folder.path("sheet.png"));
     for isolate in ["isolate=none", "isolate=process"] {
         // In real time: each call from the tenth on takes several times its share.
-        let output = Command::new(env!("CARGO_BIN_EXE_sidetone"))
-            .args(["run", &folder.path("graph.toml"), "--seconds", "3", "--json"])
-            .args(["--set", &sheet, "--set", isolate, "--set", "hostile.does=3"])
-            .output()
-            .unwrap();
-        let (faults, _, _) = outcome(&output);
+        let output = command(&folder, "3", &[isolate, "hostile.does=3"]).output().unwrap();
+        let (faults, _) = outcome(&output);
         assert!(faults.len() == 1 && faults[0].contains("late"), "{isolate}: {faults:?}");
         assert!(faults[0].contains("the node is bypassed"), "{isolate}: {faults:?}");
+        assert!(!heard(&folder).is_empty(), "{isolate}");
     }
+}
+
+#[test]
+fn sound_goes_on_in_real_time_while_all_of_them_fail_at_once() {
+    let folder = folder(&built("hostile.c", &[]), MANIFEST);
+    let mut graph = GRAPH.to_owned();
+    for (deed, _, _) in DEEDS {
+        let name = deed.replace('=', "_");
+        graph = graph.replace("links = [", &format!("links = [\n  \"scene -> {name} -> sheet\","));
+        let node = format!("{name} = {{ kind = \"hostile.one\", {deed}, isolate = \"process\" }}\n");
+        graph = graph.replace("[nodes]\n", &format!("[nodes]\n{node}"));
+    }
+    std::fs::write(folder.path("graph.toml"), graph).unwrap();
+    let (faults, _) = outcome(&command(&folder, "3", &[]).output().unwrap());
+    for (deed, kind, why) in DEEDS {
+        let name = format!("\"{}\"", deed.replace('=', "_"));
+        let is_it = |fault: &&String| fault.contains(&name) && fault.contains(kind) && fault.contains(why);
+        assert_eq!(faults.iter().filter(is_it).count(), 1, "{deed}: {faults:?}");
+    }
+    assert!(!heard(&folder).is_empty());
 }
 
 #[test]
@@ -229,10 +267,7 @@ fn checking_a_graph_runs_no_code_of_its_plugins() {
     let folder = folder(b"This is a text.", MANIFEST);
     let graph = folder.path("graph.toml");
     for command in ["check", "plan"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_sidetone"))
-            .args([command, &graph, "--set", "sheet=sheet.png"])
-            .output()
-            .unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_sidetone")).args([command, &graph]).output().unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     }
     assert!(Path::new(&graph).exists());

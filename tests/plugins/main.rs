@@ -10,6 +10,7 @@ mod wrong;
 use std::path::Path;
 use std::process::Command;
 
+use sidetone::recording::{Next, Reader, Record};
 use sidetone::scratch::Scratch;
 
 /// A folder of a test's own, beside what is built.
@@ -39,4 +40,20 @@ fn compiled(source: &str, include: &str, flags: &[&str]) -> Vec<u8> {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     std::fs::read(library).unwrap()
+}
+
+/// The frames of a recording.
+fn recorded(folder: &Scratch, name: &str) -> Vec<(Record, Vec<u8>)> {
+    let bytes = std::fs::read(folder.path(&format!("{name}.frames"))).unwrap();
+    let mut reader = Reader::new(bytes.as_slice()).unwrap();
+    let mut frames = Vec::new();
+    while let Next::Frame(record) = reader.read().unwrap() {
+        frames.push((record, reader.payload().to_vec()));
+    }
+    frames
+}
+
+/// The samples of a frame of sound, one channel after another.
+fn samples(payload: &[u8]) -> Vec<f32> {
+    payload.chunks(4).map(|at| f32::from_ne_bytes(at.try_into().unwrap())).collect()
 }
