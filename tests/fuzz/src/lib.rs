@@ -1,4 +1,4 @@
-//! Fuzz targets for everything that reads bytes from files and peers.
+//! Fuzz targets for everything that reads bytes from files, peers and plugins.
 //!
 //! A target takes any bytes and must not panic, hang, or set aside memory
 //! without bound. [`TARGETS`] is the table of them; `smoke` tries each on
@@ -12,7 +12,7 @@ mod script;
 pub mod smoke;
 mod target;
 
-use target::{codec, file, graph, net, recording, room, rtp};
+use target::{codec, file, graph, net, plugin, recording, room, rtp};
 
 /// Something that reads foreign bytes.
 pub struct Target {
@@ -38,6 +38,8 @@ pub const TARGETS: &[Target] = &[
     file::Y4M,
     graph::GRAPH_FILE,
     net::TRACE,
+    plugin::DATA_SHAPE,
+    plugin::MANIFEST,
     recording::RECORDING,
     room::DATAGRAM,
     room::URL,

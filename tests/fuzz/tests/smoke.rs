@@ -60,6 +60,16 @@ fn room_urls_of_any_text_never_panic() {
 }
 
 #[test]
+fn manifests_of_any_text_never_panic_and_are_written_as_they_are_read() {
+    survives("manifest", 30_000);
+}
+
+#[test]
+fn data_of_any_bytes_never_panic_and_are_written_as_they_are_read() {
+    survives("data_shape", 50_000);
+}
+
+#[test]
 fn rtp_packets_of_any_bytes_never_panic_and_read_alike_everywhere() {
     survives("rtp_packet", 2_000_000);
 }
