@@ -14,6 +14,8 @@ BENCH ?=
 RUST_PLUGINS := vignette robot_voice pixelate_faces
 C_PLUGINS := sepia_c
 CPP_PLUGINS := tint_cpp
+# Built where there is a Zig compiler.
+ZIG_PLUGINS := posterize_zig
 PLUGINS_BUILT := $(or $(CARGO_TARGET_DIR),target)/release
 
 .PHONY: help setup tools call plugins test verify loom miri bench format lint
@@ -52,6 +54,15 @@ plugins: setup ## the sample plugins, put beside their graphs in graphs/plugins/
 	$(foreach name,$(C_PLUGINS),cc -shared -fPIC -O2 -Iplugins/include -o graphs/plugins/lib$(name).so plugins/$(name)/$(name).c &&) true
 	$(foreach name,$(CPP_PLUGINS),c++ -shared -fPIC -O2 -std=c++17 -Iplugins/include -o graphs/plugins/lib$(name).so plugins/$(name)/$(name).cpp &&) true
 	cp $(foreach name,$(RUST_PLUGINS) $(C_PLUGINS) $(CPP_PLUGINS),plugins/$(name)/$(name).sidetone.toml) graphs/plugins/
+	@zig=$$(command -v zig || { python3 -m ziglang version >/dev/null 2>&1 && echo python3 -m ziglang; }) \
+	  || { echo "No Zig compiler here, so without: $(ZIG_PLUGINS)"; exit 0; }; \
+	set -e; built=$(PLUGINS_BUILT)/zig; mkdir -p $$built; export ZIG_LOCAL_CACHE_DIR=$$built; \
+	$$zig translate-c -lc -Iplugins/include plugins/include/sidetone_plugin.h > $$built/sidetone_plugin.zig; \
+	for name in $(ZIG_PLUGINS); do \
+	  $$zig build-lib -dynamic -OReleaseFast --dep sidetone_plugin -Mroot=plugins/$$name/$$name.zig \
+	    -Msidetone_plugin=$$built/sidetone_plugin.zig -femit-bin=graphs/plugins/lib$$name.so; \
+	  cp plugins/$$name/$$name.sidetone.toml graphs/plugins/; \
+	done
 
 test: setup tools format lint loom ## everything: formatting, lints, unit, contract, whole-graph and doc tests
 	cargo test --workspace --locked

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use sidetone::plugins::{Library, Manifest, manifest};
+use sidetone::scratch::Scratch;
 
 use crate::{scratch, shipped};
 
@@ -21,16 +22,66 @@ fn begin(folder: &Path, args: &[&str]) -> Output {
     Command::new(sidetone).args(["plugin", "new"]).args(args).current_dir(folder).output().unwrap()
 }
 
-pub(crate) fn compile(compiler: &str, args: &[&str], include: &str, source: &str, library: &Path) {
-    let flags = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-pedantic", "-Werror", "-o"];
+/// Samples that are no crates, and how their sources end.
+pub(crate) const SAMPLES: [(&str, &str); 3] =
+    [("sepia_c", "c"), ("tint_cpp", "cpp"), ("posterize_zig", "zig")];
+
+/// Builds a sample into `folder` and puts its manifest beside it; gives the library,
+/// or nothing where there is no compiler for it.
+pub(crate) fn build((name, ending): (&str, &str), folder: &Scratch) -> Option<PathBuf> {
+    let library = PathBuf::from(folder.path(&format!("lib{name}.so")));
+    let source = shipped(&format!("plugins/{name}/{name}.{ending}"));
+    match ending {
+        "c" => compile("cc", "-std=c99", &source, &library),
+        "cpp" => compile("c++", "-std=c++17", &source, &library),
+        _ => compile_zig(&zig()?, &source, &library),
+    }
+    let manifest = format!("{name}{}", manifest::ENDING);
+    std::fs::copy(shipped(&format!("plugins/{name}/{manifest}")), folder.path(&manifest)).unwrap();
+    Some(library)
+}
+
+fn compile(compiler: &str, standard: &str, source: &Path, library: &Path) {
+    let flags = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-pedantic", "-Werror", standard, "-o"];
     let mut command = Command::new(compiler);
-    command.args(flags).arg(library).args(args).arg("-I").arg(shipped(include)).arg(shipped(source));
+    command.args(flags).arg(library).arg("-I").arg(shipped("plugins/include")).arg(source);
     done(&command.output().unwrap());
 }
 
-/// Samples that are no crates: their names, how their files end, and who compiles them.
-pub(crate) const SAMPLES: [(&str, &str, &str, &str); 2] =
-    [("sepia_c", "c", "cc", "-std=c99"), ("tint_cpp", "cpp", "c++", "-std=c++17")];
+/// The words of the command that is the Zig compiler, if there is one.
+fn zig() -> Option<Vec<&'static str>> {
+    let is_there = |words: &Vec<&str>| {
+        let version = Command::new(words[0]).args(&words[1..]).arg("version").output();
+        version.is_ok_and(|output| output.status.success())
+    };
+    let found = [vec!["zig"], vec!["python3", "-m", "ziglang"]].into_iter().find(is_there);
+    if found.is_none() {
+        eprintln!("there is no Zig compiler here, so the sample in Zig is not tried");
+    }
+    found
+}
+
+fn compile_zig(words: &[&str], source: &Path, library: &Path) {
+    // What Zig builds for itself stays, since that takes a minute.
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("zig");
+    let zig = || {
+        let mut zig = Command::new(words[0]);
+        zig.args(&words[1..]).env("ZIG_GLOBAL_CACHE_DIR", &cache).env("ZIG_LOCAL_CACHE_DIR", &cache);
+        zig
+    };
+    let include = shipped("plugins/include");
+    let header = include.join("sidetone_plugin.h");
+    let translated = zig().args(["translate-c", "-lc", "-I"]).arg(include).arg(header).output().unwrap();
+    assert!(translated.status.success(), "{}", String::from_utf8_lossy(&translated.stderr));
+    let module = library.with_file_name("sidetone_plugin.zig");
+    std::fs::write(&module, translated.stdout).unwrap();
+    let mut build = zig();
+    build.args(["build-lib", "-dynamic", "-OReleaseFast", "--dep", "sidetone_plugin"]);
+    build.arg(format!("-Mroot={}", source.display()));
+    build.arg(format!("-Msidetone_plugin={}", module.display()));
+    build.arg(format!("-femit-bin={}", library.display()));
+    done(&build.output().unwrap());
+}
 
 /// Loads a library and gives what differs between it and its manifest file.
 fn differences(library: &Path, manifest: &Path) -> Vec<String> {
@@ -90,15 +141,16 @@ fn a_folder_that_is_there_and_a_name_that_is_none_are_refused() {
 }
 
 #[test]
-fn samples_in_c_and_cpp_are_what_their_manifests_say() {
+fn samples_in_c_cpp_and_zig_pass_their_check() {
     let folder = scratch();
-    for (name, ending, compiler, standard) in SAMPLES {
-        let library = PathBuf::from(folder.path(&format!("lib{name}.so")));
-        let source = format!("plugins/{name}/{name}.{ending}");
-        compile(compiler, &[standard], "plugins/include", &source, &library);
-        let file = shipped(&format!("plugins/{name}/{name}{}", manifest::ENDING));
-        assert_eq!(differences(&library, &file), Vec::<String>::new(), "{name}");
+    for library in SAMPLES.into_iter().filter_map(|sample| build(sample, &folder)) {
+        let check =
+            Command::new(env!("CARGO_BIN_EXE_sidetone")).args(["plugin", "check"]).arg(library).output();
+        let said = done(&check.unwrap());
+        assert!(said.contains(" 0 failed"), "{said}");
     }
-    let lines = std::fs::read_to_string(shipped("plugins/sepia_c/sepia_c.c")).unwrap().lines().count();
-    assert!(lines <= 80, "{lines} lines");
+    for (file, most) in [("sepia_c/sepia_c.c", 80), ("posterize_zig/posterize_zig.zig", 100)] {
+        let lines = std::fs::read_to_string(shipped(&format!("plugins/{file}"))).unwrap().lines().count();
+        assert!(lines <= most, "{file}: {lines} lines");
+    }
 }

@@ -1,6 +1,7 @@
 //! The graphs of `graphs/plugins`: that each runs, and that what its effect does is
 //! seen or heard.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use sidetone::scratch::Scratch;
 use sidetone::{Frame, Size, Value, registry};
 use sidetone_plugin_host::world::search as world;
 
-use crate::plugins::{SAMPLES, compile, done};
+use crate::plugins::{SAMPLES, build, done};
 use crate::{pictures, scratch, shipped, sound};
 
 /// Samples that are crates.
@@ -25,10 +26,11 @@ const INSTALLED: [(&str, &str, &str); 2] =
 /// A graph for pictures, and what holds of each before and after its effect.
 type Seen = (&'static str, fn(&Frame, &Frame));
 
-const SEEN: [Seen; 5] = [
+const SEEN: [Seen; 6] = [
     ("vignette", only_corners_are_dark),
     ("sepia_c", colours_are_nearly_one),
     ("tint_cpp", colours_are_shifted),
+    ("posterize_zig", shades_are_few),
     ("pixelate_faces", what_changed_is_in_blocks),
     ("frei0r_cartoon", smooth_parts_are_flat),
 ];
@@ -126,6 +128,14 @@ fn colours_are_shifted(before: &Frame, after: &Frame) {
     }
 }
 
+fn shades_are_few(before: &Frame, after: &Frame) {
+    let shades: BTreeSet<u8> = rows(before, after, 0).flat_map(|(_, after)| after.to_vec()).collect();
+    assert_eq!(shades.into_iter().collect::<Vec<_>>(), [16, 60, 104, 147, 191, 235]);
+    for plane in [1, 2] {
+        assert!(rows(before, after, plane).all(|(before, after)| before == after));
+    }
+}
+
 fn what_changed_is_in_blocks(before: &Frame, after: &Frame) {
     const SIDE: usize = 16;
     let plane = after.plane(0);
@@ -195,14 +205,11 @@ impl Plugins {
         for name in CRATES {
             let library = format!("lib{name}.so");
             std::fs::copy(target.join("debug").join(&library), to(&library)).unwrap();
-        }
-        for (name, ending, compiler, standard) in SAMPLES {
-            let source = format!("plugins/{name}/{name}.{ending}");
-            compile(compiler, &[standard], "plugins/include", &source, &to(&format!("lib{name}.so")));
-        }
-        for name in CRATES.into_iter().chain(SAMPLES.map(|(name, ..)| name)) {
             let file = format!("{name}{}", manifest::ENDING);
             std::fs::copy(shipped(&format!("plugins/{name}/{file}")), to(&file)).unwrap();
+        }
+        for sample in SAMPLES {
+            build(sample, &folder);
         }
         // Of what is installed the command sees these alone: to describe all takes long.
         let all = [world::frei0r(), world::ladspa()].map(|folders| world::libraries(&folders, "so", 1));
@@ -216,14 +223,17 @@ impl Plugins {
     }
 
     /// What a graph leaves in its folder after half a second; nothing where its effect
-    /// is not installed.
+    /// is not installed, or there is no compiler for it.
     fn run(&self, graph: &str) -> Option<Scratch> {
         let (here, out) = (&self.0, scratch());
-        for (_, _, library) in INSTALLED.iter().filter(|(of, ..)| *of == graph) {
-            if !Path::new(&here.path(graph)).join(library).exists() {
-                eprintln!("{graph}: not tried, since no {library} is installed here");
-                return None;
-            }
+        let installed = INSTALLED.iter().find(|(of, ..)| *of == graph);
+        let library = match installed {
+            Some((.., library)) => format!("{graph}/{library}"),
+            None => format!("lib{graph}.so"),
+        };
+        if !Path::new(&here.path(&library)).exists() {
+            eprintln!("graphs/plugins/{graph}.toml is not tried: there is no {library} here");
+            return None;
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
         command.args(["run", "--virtual", "--seconds", "0.5", "--plugins", &here.path("")]);
