@@ -36,7 +36,6 @@ pub struct PluginNode {
     plan: Plan,
     desk: Slots,
     events: Vec<abi::Event>,
-    last_calls: u32,
 }
 
 /// What a node needs to know of its kind.
@@ -77,7 +76,7 @@ impl PluginNode {
     #[must_use]
     pub fn new(effect: Box<dyn Effect>, plan: Plan) -> Self {
         let desk = Slots::new(plan.inputs, plan.own_format.len());
-        Self { effect, plan, desk, events: Vec::with_capacity(EVENTS), last_calls: 0 }
+        Self { effect, plan, desk, events: Vec::with_capacity(EVENTS) }
     }
 
     /// Has the effect work on what stands in the inputs, and puts out what it made.
@@ -204,20 +203,19 @@ impl Node for PluginNode {
 
     fn finish(&mut self, cx: &mut Context<'_>) -> Result<Finish, Fault> {
         self.desk.inputs.iter_mut().for_each(|slot| slot.let_go());
-        while self.last_calls < LAST_CALLS {
-            self.last_calls += 1;
-            if matches!(
-                self.call(cx, abi::SIDETONE_CALL_LAST)?,
-                Outcome::End | Outcome::NeedMore | Outcome::Drop
-            ) {
-                break;
-            }
-            // It has nothing to give and does not say that this is the end.
-            if !std::mem::take(&mut self.desk.put_out) {
-                break;
+        for _ in 0..LAST_CALLS {
+            let outcome = self.call(cx, abi::SIDETONE_CALL_LAST)?;
+            // Where it has nothing to give, and does not say that this is the end, it is.
+            let gave = std::mem::take(&mut self.desk.put_out);
+            if outcome != Outcome::Ok || !gave {
+                return Ok(Finish::Done);
             }
         }
-        Ok(Finish::Done)
+        Err(Fault::new(
+            FaultKind::Library,
+            "the plugin gave 1,024 times after its inputs had ended, and said of none that it was the last: \
+             whatever more it holds is lost",
+        ))
     }
 
     fn control(
@@ -739,6 +737,42 @@ mod tests {
             Ok(Box::new(PluginNode::new(Box::new(Looks), plan)))
         },
     };
+
+    /// Gives what it holds when no more comes, and never says that it is through.
+    struct Pours;
+
+    impl Effect for Pours {
+        fn process(&mut self, job: &mut Job<'_>) -> Result<Outcome, Fault> {
+            let (media, format) = (abi::SIDETONE_MEDIA_VIDEO, abi::SIDETONE_FORMAT_I420);
+            let size = size_of::<abi::Format>() as u32;
+            let (width, height) = (16, 8);
+            let format = abi::Format { size, media, format, width, height, rate: 0, channels: 0, length: 0 };
+            assert!(job.make_output(0, &format));
+            Ok(Outcome::Ok)
+        }
+    }
+
+    static POURS: NodeSpec = NodeSpec {
+        kind: "test.pours",
+        inputs: &[PortSpec::new("in", PICTURES, "")],
+        build: &|_| {
+            let (own_format, carries) = (vec![true], vec![PICTURES]);
+            let plan = Plan { inputs: 1, own_format, carries, in_place: false, live: Vec::new() };
+            Ok(Box::new(PluginNode::new(Box::new(Pours), plan)))
+        },
+        ..LOOKS
+    };
+
+    #[test]
+    fn an_effect_that_does_not_come_to_an_end_is_cut_off_with_a_fault() {
+        let mut node = Harness::new(&POURS, &[]);
+        node.end(0);
+        node.run();
+        assert_eq!(node.take(0).len(), LAST_CALLS as usize, "what it gave went out");
+        let fault = node.fault().unwrap();
+        assert_eq!(fault.kind, FaultKind::Library);
+        assert!(fault.why.contains("whatever more it holds is lost"), "{}", fault.why);
+    }
 
     #[test]
     fn what_comes_after_the_last_picture_is_for_nobody_and_holds_nothing_up() {
