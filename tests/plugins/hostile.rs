@@ -161,10 +161,31 @@ fn a_plugin_in_a_process_of_its_own_reaches_nothing_outside() {
     let folder = folder(&built("hostile.c", &[]), MANIFEST);
     let output = run(&folder, "1", &["hostile.does=12"]);
     let said = String::from_utf8_lossy(&output.stderr);
-    for what in ["a socket", "another process", "a new file", "a signal to the engine"] {
+    for what in ["a socket", "another process", "a new file", "a signal to the engine", "memory to write"] {
         assert!(said.contains(&format!("{what}: refused")), "{what}: {said}");
     }
     assert!(!said.contains("ALLOWED"), "{said}");
+}
+
+#[test]
+fn what_another_plugins_process_made_is_there_to_be_read_alone() {
+    let folder = folder(&built("hostile.c", &[]), MANIFEST);
+    let graph = GRAPH
+        .replace("scene -> hostile", "scene -> first -> hostile")
+        .replace("links = [", "links = [\n  \"first -> pictures\",")
+        .replace(
+            "[nodes]",
+            "[nodes]\nfirst = { kind = \"hostile.one\", isolate = \"process\" }\n\
+             pictures = { kind = \"file.frames_sink\", path = \"pictures.frames\" }",
+        );
+    std::fs::write(folder.path("graph.toml"), graph).unwrap();
+    let (faults, pictures) = outcome(&run(&folder, "1", &["hostile.does=5"]));
+    assert_eq!((faults.len(), pictures), (1, 30), "{faults:?}");
+    assert!(faults[0].contains("\"hostile\"") && faults[0].contains("(SIGSEGV)"), "{faults:?}");
+    // The first leaves the memory as it is, zero: what the second writes would stay.
+    let recorded = recorded(&folder, "pictures");
+    assert_eq!(recorded.len(), 31);
+    assert!(recorded.iter().all(|(_, payload)| payload.iter().all(|byte| *byte == 0)));
 }
 
 #[test]

@@ -62,8 +62,12 @@ pub struct Apart {
     scratch: Place,
     /// Bytes of the scratch memory that are taken for this call.
     taken: usize,
-    /// Memories that the process has mapped.
-    known: Vec<(u64, Weak<SharedMemory>)>,
+    /// Memories that the process has mapped, by id and whether it may write to them.
+    known: Vec<(u64, bool, Weak<SharedMemory>)>,
+    /// How many it has been sent.
+    sent: u32,
+    /// What it answered last.
+    answer: Box<Answer>,
     hangs: Duration,
     is_over: bool,
     /// The processor that the process is to run on.
@@ -101,10 +105,12 @@ impl Apart {
         }
         apart.scratch.bytes_mut()[..text.len()].copy_from_slice(&text);
         apart.request(|request| (request.op, request.length) = (first, text.len() as u64));
-        let answer = apart.ask(MAKING).map_err(|fault| format!("{source}: {}", fault.why))?;
-        match outcome_of(&answer) {
+        apart.ask(MAKING).map_err(|fault| format!("{source}: {}", fault.why))?;
+        match outcome_of(&apart.answer) {
             Ok(_) => Ok(apart),
-            Err(_) => Err(sayings(&answer).map(|(_, text)| text.to_owned()).collect::<Vec<_>>().join("; ")),
+            Err(_) => {
+                Err(sayings(&apart.answer).map(|(_, text)| text.to_owned()).collect::<Vec<_>>().join("; "))
+            }
         }
     }
 
@@ -146,6 +152,8 @@ impl Apart {
             scratch: place(&scratch, wire::SCRATCH)?,
             taken: 0,
             known: Vec::with_capacity(wire::MEMORIES),
+            sent: 0,
+            answer: Answer::empty(),
             hangs: HANGS.0.max(call.saturating_mul(HANGS.1)).min(HANGS_AT_MOST),
             is_over: false,
             cpu: None,
@@ -164,17 +172,17 @@ impl Apart {
         fill(unsafe { &mut (*self.page()).request });
     }
 
-    /// Wakes the process and waits for its answer.
-    fn ask(&mut self, limit: Duration) -> Result<Answer, Fault> {
+    /// Wakes the process and waits for its answer, which is then in `answer`.
+    fn ask(&mut self, limit: Duration) -> Result<(), Fault> {
         if self.is_over {
             return Err(Fault::new(FaultKind::Library, "the plugin's process is gone"));
         }
-        let answer = self.exchange(limit);
-        if answer.is_err() {
+        let answered = self.exchange(limit);
+        if answered.is_err() {
             self.is_over = true;
             let _ = self.child.kill();
         }
-        answer
+        answered
     }
 
     /// Has the process run on the processor that this lane is on, which waits for it:
@@ -192,7 +200,7 @@ impl Apart {
         }
     }
 
-    fn exchange(&mut self, limit: Duration) -> Result<Answer, Fault> {
+    fn exchange(&mut self, limit: Duration) -> Result<(), Fault> {
         let broken = |_| Fault::new(FaultKind::Io, "the plugin's process cannot be reached");
         self.come_here();
         rustix::io::write(&self.to_child, &1_u64.to_ne_bytes()).map_err(broken)?;
@@ -215,10 +223,11 @@ impl Apart {
             if ends[0].revents().contains(PollFlags::IN) {
                 let mut count = [0; 8];
                 rustix::io::read(&self.from_child, &mut count).map_err(broken)?;
+                let page = self.page();
                 // SAFETY: as in `request`; the process may go on writing if it
-                // breaks the protocol, so it is copied as a whole before anything
-                // in it is looked at, and any bytes will do for its numbers.
-                return Ok(unsafe { ptr::read_volatile(&raw const (*self.page()).answer) });
+                // breaks the protocol, so that this is the last look at the page.
+                unsafe { self.answer.take(&raw const (*page).answer) };
+                return Ok(());
             }
             return Err(self.death());
         }
@@ -260,7 +269,7 @@ impl Apart {
         let shared = desk.frame(frame).and_then(|frame| frame.shared_place());
         if let Some(shared) = shared.filter(|place| is_input || place.memory.access() == Access::Write) {
             let memory = Arc::clone(shared.memory);
-            self.introduce(&memory)?;
+            self.introduce(&memory, !is_input)?;
             // SAFETY: a frame's bytes begin with its first plane.
             return Ok(unsafe { FrameRecord::of(view, memory.id(), base, shared.offset) });
         }
@@ -281,32 +290,37 @@ impl Apart {
         Ok(unsafe { FrameRecord::of(view, 0, base, offset) })
     }
 
-    /// Has the process map a memory that it does not know.
-    fn introduce(&mut self, memory: &Arc<SharedMemory>) -> Result<(), Fault> {
-        if self.known.iter().any(|(id, _)| *id == memory.id()) {
+    /// Has the process map a memory that it does not know so; what it only reads, and
+    /// another plugin's process may have written, it cannot write.
+    fn introduce(&mut self, memory: &Arc<SharedMemory>, writable: bool) -> Result<(), Fault> {
+        if self.known.iter().any(|(id, written, _)| (*id, *written) == (memory.id(), writable)) {
             return Ok(());
         }
         let mut forget = Vec::new();
-        self.known.retain(|(id, known)| {
+        self.known.retain(|(id, _, known)| {
             let is_there = known.strong_count() > 0;
-            forget.extend((!is_there).then_some(*id));
+            forget.extend((!is_there && !forget.contains(id)).then_some(*id));
             is_there
         });
         if self.known.len() == wire::MEMORIES {
             return Err(Fault::new(FaultKind::Io, "frames come from too many pools for one process"));
         }
-        let broken = |_| Fault::new(FaultKind::Io, "the plugin's process cannot be reached");
-        let writable = memory.access() == Access::Write;
         let new = NewMemory { id: memory.id(), len: memory.len() as u64, writable, forget };
-        new.send(&self.socket, memory.as_fd()).map_err(broken)?;
-        self.known.push((memory.id(), Arc::downgrade(memory)));
+        let sent = if writable {
+            new.send(&self.socket, memory.as_fd())
+        } else {
+            memory.read_only_fd().and_then(|fd| new.send(&self.socket, fd.as_fd()))
+        };
+        sent.map_err(|_| Fault::new(FaultKind::Io, "the plugin's process cannot be given memory"))?;
+        self.known.push((memory.id(), writable, Arc::downgrade(memory)));
+        self.sent += 1;
         Ok(())
     }
 
     /// Does what the answer says about the outputs of the call.
-    fn put_out(&mut self, answer: &Answer, request: &[FrameRecord], job: &mut Job<'_>) -> Result<(), Fault> {
+    fn put_out(&self, request: &[FrameRecord], job: &mut Job<'_>) -> Result<(), Fault> {
         let (call, desk) = job.raw();
-        for (port, record) in answer.outputs.iter().enumerate().take(call.output_count as usize) {
+        for (port, record) in self.answer.outputs.iter().enumerate().take(call.output_count as usize) {
             // SAFETY: whoever made the job answers for the array.
             let place = unsafe { &mut *call.outputs.add(port) };
             match record.what {
@@ -406,8 +420,9 @@ impl Effect for Apart {
                 // SAFETY: as above.
                 *record = self.record(unsafe { *call.outputs.add(index) }, desk, false)?;
             }
+            let sent = self.sent;
             self.request(|request| {
-                request.op = op::PROCESS;
+                (request.op, request.memories) = (op::PROCESS, sent);
                 (request.flags, request.now_ns) = (call.flags, call.now_ns);
                 (request.input_count, request.output_count) = (call.input_count, call.output_count);
                 request.inputs = inputs;
@@ -425,8 +440,9 @@ impl Effect for Apart {
                 }
             });
         }
-        let answer = self.ask(self.hangs)?;
-        for (level, text) in sayings(&answer) {
+        self.ask(self.hangs)?;
+        let answer = &*self.answer;
+        for (level, text) in sayings(answer) {
             job.log(level, text);
         }
         for figure in answer.figures.iter().take(answer.figure_count as usize) {
@@ -434,15 +450,15 @@ impl Effect for Apart {
                 job.raw().1.emit(name, figure.value);
             }
         }
-        let outcome = outcome_of(&answer)?;
-        self.put_out(&answer, &outputs, job)?;
+        let outcome = outcome_of(answer)?;
+        self.put_out(&outputs, job)?;
         Ok(outcome)
     }
 
     fn save_state(&mut self) -> Option<Vec<u8>> {
         self.request(|request| request.op = op::SAVE);
-        let answer = self.ask(self.hangs).ok()?;
-        let length = usize::try_from(answer.length).ok().filter(|length| *length <= LONGEST_STATE)?;
+        self.ask(self.hangs).ok()?;
+        let length = usize::try_from(self.answer.length).ok().filter(|length| *length <= LONGEST_STATE)?;
         Some(self.scratch.bytes().get(wire::SCRATCH / 2..)?.get(..length)?.to_vec())
     }
 
@@ -452,8 +468,8 @@ impl Effect for Apart {
         }
         self.scratch.bytes_mut()[..state.len()].copy_from_slice(state);
         self.request(|request| (request.op, request.length) = (op::LOAD, state.len() as u64));
-        let answer = self.ask(self.hangs)?;
-        outcome_of(&answer).map(drop)
+        self.ask(self.hangs)?;
+        outcome_of(&self.answer).map(drop)
     }
 }
 

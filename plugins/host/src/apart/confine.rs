@@ -146,7 +146,18 @@ const REFUSED_WITH: &[(i64, u8, u32, u32)] = &[
     (libc::SYS_fcntl, 1, u32::MAX, F_SETSIG),
     // Memory that `RLIMIT_DATA` does not count.
     (libc::SYS_mmap, 3, SHARED_ANONYMOUS, SHARED_ANONYMOUS),
+    // Files to write: memory that is to be read alone could be opened anew by
+    // /proc/self/fd, of which Landlock knows nothing.
+    (libc::SYS_openat, 2, WAYS, WRITE_ONLY),
+    (libc::SYS_openat, 2, WAYS, READ_WRITE),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1, WAYS, WRITE_ONLY),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1, WAYS, READ_WRITE),
 ];
+const WAYS: u32 = libc::O_ACCMODE.cast_unsigned();
+const WRITE_ONLY: u32 = libc::O_WRONLY.cast_unsigned();
+const READ_WRITE: u32 = libc::O_RDWR.cast_unsigned();
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 const F_SETOWN: u32 = 8;
@@ -163,8 +174,8 @@ fn limit_calls() -> Result<(), seccompiler::Error> {
     let is_other = |argument| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, own);
     // No process but this one is sent a signal: `abort` and `raise` still work.
     let to_others = || Ok::<_, seccompiler::Error>(vec![SeccompRule::new(vec![is_other(0)?])?]);
-    // New threads, but no new processes. The flags of `clone3` cannot be looked at;
-    // libraries fall back to `clone` where there is none.
+    // New threads, but no new processes. The flags of `clone3` and `openat2` cannot be
+    // looked at; libraries fall back to `clone` and `openat` where there are none.
     let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
     let no_thread = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(thread), 0)?;
     let mut rules: std::collections::BTreeMap<i64, Vec<SeccompRule>> =
@@ -175,7 +186,7 @@ fn limit_calls() -> Result<(), seccompiler::Error> {
     rules.insert(libc::SYS_tkill, Vec::new());
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_thread])?]);
     #[cfg(target_arch = "x86_64")]
-    rules.extend([(libc::SYS_fork, Vec::new()), (libc::SYS_vfork, Vec::new())]);
+    rules.extend([libc::SYS_fork, libc::SYS_vfork, libc::SYS_creat].map(|call| (call, Vec::new())));
     let is_set = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
     rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(vec![is_set])?]);
     for &(call, argument, bits, value) in REFUSED_WITH {
@@ -189,11 +200,12 @@ fn limit_calls() -> Result<(), seccompiler::Error> {
     rules.extend(
         REFUSED
             .iter()
+            .chain(REFUSED_WITH.iter().map(|(call, ..)| call))
             .map(|call| (X32 | call, Vec::new()))
             .chain((512..548).map(|call| (X32 | call, Vec::new()))),
     );
     install(rules, libc::EPERM)?;
-    install([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS)
+    install([libc::SYS_clone3, libc::SYS_openat2].map(|call| (call, Vec::new())).into(), libc::ENOSYS)
 }
 
 /// Has the calls of `rules` fail with `error`.

@@ -58,13 +58,12 @@ fn run() -> io::Result<()> {
     let Ok([pages, scratch, requests, answers]) = <[OwnedFd; 4]>::try_from(fds) else {
         return Err(io::Error::other("the engine says half of what it should"));
     };
-    let page = map(&pages, size_of::<Page>(), true)?.cast::<Page>();
+    let page = Mapped::new(&pages, size_of::<Page>(), true)?.start.cast::<Page>();
     let mut worker = Worker {
         socket,
-        memories: HashMap::from([(
-            0,
-            Mapped { start: map(&scratch, wire::SCRATCH, true)?, len: wire::SCRATCH },
-        )]),
+        scratch: Mapped::new(&scratch, wire::SCRATCH, true)?,
+        memories: HashMap::new(),
+        met: 0,
         image,
         effect: None,
         in_place: false,
@@ -93,7 +92,7 @@ fn run() -> io::Result<()> {
             op::SAVE => worker.save(answer),
             op::LOAD => worker.load(request.length as usize, answer),
             _ => {
-                worker.meet()?;
+                worker.meet(request.memories)?;
                 worker.process(request, answer);
             }
         }
@@ -117,22 +116,29 @@ fn end_with(socket: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-fn map(memory: &OwnedFd, len: usize, writable: bool) -> io::Result<*mut u8> {
-    let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
-    // SAFETY: no address is asked for, so nothing that is mapped is replaced.
-    Ok(unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, memory, 0)? }.cast())
-}
-
 /// A memory that the engine shares.
 struct Mapped {
     start: *mut u8,
     len: usize,
 }
 
+impl Mapped {
+    fn new(memory: &OwnedFd, len: usize, writable: bool) -> io::Result<Self> {
+        let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        // SAFETY: no address is asked for, so nothing that is mapped is replaced.
+        let start =
+            unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, memory, 0)? };
+        Ok(Self { start: start.cast(), len })
+    }
+}
+
 struct Worker {
     socket: OwnedFd,
-    /// By id; 0 is the scratch memory.
-    memories: HashMap<u64, Mapped>,
+    scratch: Mapped,
+    /// By id, and whether they may be written.
+    memories: HashMap<(u64, bool), Mapped>,
+    /// How many of them have come.
+    met: u32,
     /// What the library is loaded from where not its file.
     image: Option<OwnedFd>,
     effect: Option<Box<dyn Effect>>,
@@ -164,25 +170,28 @@ struct View {
 }
 
 impl Worker {
-    /// Maps the memories that the engine has announced, and forgets those that it
-    /// has let go.
-    fn meet(&mut self) -> io::Result<()> {
-        while let Some((new, fd)) = NewMemory::receive(&self.socket)? {
-            for id in new.forget {
-                if let Some(old) = self.memories.remove(&id) {
-                    // SAFETY: it was mapped by `map` with that length, and the
-                    // engine names it no more.
+    /// Maps the memories that the engine has sent, `sent` by now, and forgets those
+    /// that it has let go.
+    fn meet(&mut self, sent: u32) -> io::Result<()> {
+        while self.met != sent {
+            let (new, fd) = NewMemory::receive(&self.socket)?
+                .ok_or_else(|| io::Error::other("the engine names a memory that it did not send"))?;
+            self.met += 1;
+            for key in new.forget.iter().flat_map(|id| [(*id, false), (*id, true)]) {
+                if let Some(old) = self.memories.remove(&key) {
+                    // SAFETY: it was mapped with that length, and the engine names
+                    // it no more.
                     unsafe { rustix::mm::munmap(old.start.cast(), old.len)? };
                 }
             }
-            let len = new.len as usize;
-            self.memories.insert(new.id, Mapped { start: map(&fd, len, new.writable)?, len });
+            let mapped = Mapped::new(&fd, new.len as usize, new.writable)?;
+            self.memories.insert((new.id, new.writable), mapped);
         }
         Ok(())
     }
 
     fn scratch(&self) -> *mut u8 {
-        self.memories[&0].start
+        self.scratch.start
     }
 
     fn make(&mut self, request: &wire::Request, answer: &mut Answer) {
@@ -237,9 +246,11 @@ impl Worker {
     fn process(&mut self, request: &wire::Request, answer: &mut Answer) {
         let mut inputs: [Option<View>; PORTS] = [const { None }; PORTS];
         let mut outputs: [Option<View>; PORTS] = [const { None }; PORTS];
-        for (records, views) in [(&request.inputs, &mut inputs), (&request.outputs, &mut outputs)] {
+        for (records, views, writable) in
+            [(&request.inputs, &mut inputs, false), (&request.outputs, &mut outputs, true)]
+        {
             for (record, view) in records.iter().zip(views) {
-                *view = self.view(record);
+                *view = self.view(record, writable);
             }
         }
         if let (true, Some(from), Some(to)) = (self.in_place, &inputs[0], &outputs[0]) {
@@ -324,8 +335,12 @@ impl Worker {
     }
 
     /// What an effect sees of a frame of the engine's.
-    fn view(&self, record: &FrameRecord) -> Option<View> {
-        let memory = self.memories.get(&record.memory).filter(|_| record.present != 0)?;
+    fn view(&self, record: &FrameRecord, writable: bool) -> Option<View> {
+        let memory = match (record.present, record.memory) {
+            (0, _) => return None,
+            (_, 0) => &self.scratch,
+            (_, id) => self.memories.get(&(id, writable))?,
+        };
         let mut view = View::of(record);
         for (plane, place) in view.planes.iter_mut().zip(&record.planes).take(record.plane_count as usize) {
             let end = place.offset.checked_add(place.capacity)?;

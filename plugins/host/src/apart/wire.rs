@@ -13,6 +13,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -92,7 +93,8 @@ pub(super) struct FrameRecord {
     pub(super) captured_ns: u64,
     pub(super) duration_ns: u64,
     pub(super) sequence: u64,
-    /// The memory's id; 0 is the scratch memory.
+    /// The memory's id; 0 is the scratch memory. Inputs lie in what is mapped for
+    /// reading, outputs in what is mapped for writing.
     pub(super) memory: u64,
     /// With a zero at its end.
     pub(super) shape: [u8; NAME],
@@ -121,7 +123,9 @@ pub(super) struct Request {
     pub(super) input_count: u32,
     pub(super) output_count: u32,
     pub(super) event_count: u32,
-    pub(super) reserved: u32,
+    /// How many memories have been sent so far, so that the process looks at the
+    /// socket only where one waits there.
+    pub(super) memories: u32,
     pub(super) events: [EventRecord; EVENTS],
     pub(super) inputs: [FrameRecord; PORTS],
     pub(super) outputs: [FrameRecord; PORTS],
@@ -160,7 +164,7 @@ pub(super) struct FigureRecord {
     pub(super) name: [u8; NAME],
 }
 
-/// What the process answers.
+/// What the process answers: numbers and nothing else, so that any bytes are one.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct Answer {
@@ -201,6 +205,30 @@ pub(super) const NO_FRAME: FrameRecord = FrameRecord {
     shape: [0; NAME],
     planes: [NO_PLANE; PORTS],
 };
+
+impl Answer {
+    /// Nothing yet.
+    pub(super) fn empty() -> Box<Self> {
+        // SAFETY: it is made of numbers alone, for which zeros will do.
+        Box::new(unsafe { MaybeUninit::zeroed().assume_init() })
+    }
+
+    /// Becomes what stands at `shared`, where another process may write meanwhile:
+    /// each word is read once, so that what is looked at later is what was checked.
+    /// By words: a volatile read of the whole is compiled to one of every byte, some
+    /// 130 KB of instructions in a row, which took 50 µs a call.
+    ///
+    /// # Safety
+    /// There is an answer at `shared`, mapped and aligned.
+    pub(super) unsafe fn take(&mut self, shared: *const Self) {
+        const { assert!(size_of::<Self>().is_multiple_of(8) && align_of::<Self>() == 8) };
+        let (to, from) = (ptr::from_mut(self).cast::<u64>(), shared.cast::<u64>());
+        for word in 0..size_of::<Self>() / 8 {
+            // SAFETY: both are so long, by the assertion and the caller.
+            unsafe { to.add(word).write(from.add(word).read_volatile()) };
+        }
+    }
+}
 
 impl FrameRecord {
     /// Of `frame`, whose memory `memory` has `base` at its offset `offset`.
@@ -250,8 +278,10 @@ impl FrameRecord {
 pub(super) struct NewMemory {
     pub(super) id: u64,
     pub(super) len: u64,
-    /// Whether the process may write to it.
+    /// Whether the process may write to it: memory that it is to read and to write
+    /// comes twice.
     pub(super) writable: bool,
+    /// Those that it is to forget, by id, however they were mapped.
     pub(super) forget: Vec<u64>,
 }
 
