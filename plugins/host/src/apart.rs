@@ -187,7 +187,10 @@ impl Apart {
 
     /// Has the process run on the processor that this lane is on, which waits for it:
     /// waking another one, that sleeps, takes tens of microseconds, and what is to
-    /// be worked on is in this one's cache.
+    /// be worked on is in this one's cache. So neither side spins before it sleeps: it
+    /// would keep the other from running. (In a virtual machine of two processors both
+    /// wakes took 25 µs on one, 75 to 130 µs on two, and 50 µs on two where the engine
+    /// spun.)
     fn come_here(&mut self) {
         let here = rustix::thread::sched_getcpu();
         if self.cpu != Some(here) {
