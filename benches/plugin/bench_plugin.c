@@ -1,4 +1,4 @@
-/* What benches run as a plugin: hands sound on as it is, and copies pictures. */
+/* What benches run as a plugin: changes the sign of samples, and copies pictures. */
 #include <string.h>
 
 #include "sidetone_plugin.h"
@@ -12,9 +12,13 @@ static void *create(const sidetone_host *host, const sidetone_setup *setup) {
 
 static void destroy(void *instance) { (void)instance; }
 
-static int32_t pass(void *instance, sidetone_call *call) {
+static int32_t turn(void *instance, sidetone_call *call) {
   (void)instance;
-  return call->inputs[0] ? SIDETONE_OK : SIDETONE_END;
+  const sidetone_frame *sound = call->outputs[0];
+  if (!sound) return SIDETONE_END;
+  float *samples = (float *)sound->planes[0].data;
+  for (uint32_t i = 0; i < sound->planes[0].width; i++) samples[i] = -samples[i];
+  return SIDETONE_OK;
 }
 
 static int32_t copy(void *instance, sidetone_call *call) {
@@ -41,7 +45,8 @@ static const sidetone_port pictures[] = {PORT("in", SIDETONE_MEDIA_VIDEO, SIDETO
    .output_stride = sizeof(sidetone_port), .outputs = ports + 1, .create = create, .destroy = destroy,    \
    .process = does}
 static const sidetone_kind kinds[] = {
-    KIND("bench_plugin.pass", "Hands sound on.", sound, SIDETONE_KIND_IN_PLACE | SIDETONE_KIND_REAL_TIME, pass),
+    KIND("bench_plugin.turn", "Changes the sign of each sample.", sound,
+         SIDETONE_KIND_IN_PLACE | SIDETONE_KIND_REAL_TIME, turn),
     KIND("bench_plugin.copy", "Copies pictures.", pictures, SIDETONE_KIND_REAL_TIME, copy)};
 
 static const sidetone_bundle bundle = {.size = sizeof bundle, .abi = SIDETONE_ABI, .id = "bench_plugin",

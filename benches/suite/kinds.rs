@@ -26,7 +26,7 @@ pub(crate) fn registry() -> Registry {
 /// Adds the kinds of the benches.
 pub(crate) fn add(registry: &mut Registry) {
     let all =
-        [&SOURCE, &PASS, &PASS_SOUND, &SINK, &METER, &RENDER, &SAMPLES, &COPY, &SAMPLES_SINK, &PICTURES];
+        [&SOURCE, &PASS, &TURN_SOUND, &SINK, &METER, &RENDER, &SAMPLES, &COPY, &SAMPLES_SINK, &PICTURES];
     all.into_iter().for_each(|spec| registry.add(spec));
 }
 
@@ -202,8 +202,8 @@ impl Node for Source {
 
 static PASS: NodeSpec = spec("bench.pass", (&[IN], &[OUT]), &[], &|_| Ok(Box::new(Pass)));
 
-static PASS_SOUND: NodeSpec =
-    spec("bench.pass_sound", (&[SOUND_IN], &[SOUND_OUT]), &[], &|_| Ok(Box::new(Pass)));
+static TURN_SOUND: NodeSpec =
+    spec("bench.turn_sound", (&[SOUND_IN], &[SOUND_OUT]), &[], &|_| Ok(Box::new(Turn)));
 
 /// Hands frames on.
 struct Pass;
@@ -211,6 +211,19 @@ struct Pass;
 impl Node for Pass {
     fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         while let Some(frame) = cx.pop(0) {
+            cx.push(0, frame);
+        }
+        Ok(())
+    }
+}
+
+/// Changes the sign of each sample.
+struct Turn;
+
+impl Node for Turn {
+    fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        while let Some(mut frame) = cx.pop(0) {
+            frame.channel_mut(0).iter_mut().for_each(|sample| *sample = -*sample);
             cx.push(0, frame);
         }
         Ok(())

@@ -468,6 +468,7 @@ impl Frame {
     }
 
     /// The whole buffer, if no other frame shares it. \[real-time\]
+    #[inline]
     pub fn alone_mut(&mut self) -> Option<&mut [u8]> {
         self.buffer.get_mut().map(Buffer::bytes_mut)
     }
@@ -502,12 +503,11 @@ impl Frame {
 
     /// Sets how many bytes of a packet or of data are in use, at most the buffer's
     /// capacity; sound and pictures are left alone. \[real-time\]
+    #[inline]
     pub fn set_len(&mut self, new: usize) {
-        let capacity = self.buffer.capacity();
-        if let Format::Packet { len, .. } | Format::Rtp { len, .. } | Format::Data { len, .. } =
-            &mut self.format
-        {
-            *len = new.min(capacity);
+        let FrameBody { format, buffer, .. } = &mut **self;
+        if let Format::Packet { len, .. } | Format::Rtp { len, .. } | Format::Data { len, .. } = format {
+            *len = new.min(buffer.capacity());
         }
     }
 

@@ -327,7 +327,8 @@ pub struct Host {
     /// unsaid. \[any\]
     pub log: unsafe extern "C" fn(host: *const Host, level: u32, text: *const c_char),
     /// The time at which the present call began, in nanoseconds: there is no other
-    /// clock in a graph, so that runs can be repeated. \[real-time\]
+    /// clock in a graph, so that runs can be repeated. \[real-time\], inside
+    /// `process`; else 0
     pub now_ns: unsafe extern "C" fn(host: *const Host) -> u64,
     /// A frame for output `port`, to be put into `outputs`; its times are those of
     /// `from`, or of the first input where that is null. Null when the host has no

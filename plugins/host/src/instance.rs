@@ -1,9 +1,10 @@
 //! `Instance`: an instance of a kind of a Sidetone plugin, as an `Effect`.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io::Write as _;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sidetone_core::{Fault, FaultKind};
@@ -26,11 +27,11 @@ const SAID: usize = 16;
 
 /// An instance of a kind of a plugin.
 pub(crate) struct Instance {
-    functions: Functions,
     pointer: *mut c_void,
     host: Box<Host>,
     /// Whether it failed: it is destroyed, and not called any more.
     failed: bool,
+    functions: Functions,
     /// Its code stays for as long as it is there.
     _library: Arc<Library>,
 }
@@ -41,22 +42,31 @@ unsafe impl Send for Instance {}
 
 /// What an instance is given as its host. It stands still: the instance has its
 /// address.
-#[repr(C)]
 struct Host {
     face: abi::Host,
-    /// Whom to ask during a call; none between calls.
-    desk: Option<*mut dyn Desk>,
-    now: u64,
     /// Parameters: number and value.
     values: Vec<(u32, f64)>,
     call_ns: u64,
-    /// Which thread is in `process`: the address of something of its own; null for
-    /// none. Written by that thread, which alone uses `desk`.
-    at_work: AtomicPtr<u8>,
     /// What was said while no call was under way, or by other threads.
     said: Mutex<Vec<(u32, String)>>,
     /// Whether anything was.
     has_said: AtomicBool,
+}
+
+/// A call of `process`.
+#[derive(Clone, Copy)]
+struct Present {
+    /// Whose.
+    host: *const Host,
+    /// When it began, in nanoseconds.
+    now: u64,
+    /// Whom to ask meanwhile.
+    desk: *mut dyn Desk,
+}
+
+thread_local! {
+    /// The call that is under way on this thread.
+    static PRESENT: Cell<Option<Present>> = const { Cell::new(None) };
 }
 
 impl Instance {
@@ -77,11 +87,8 @@ impl Instance {
         let functions = library.functions[index];
         let mut host = Box::new(Host {
             face: FACE,
-            desk: None,
-            now: 0,
             values: params.iter().map(|(id, value)| (*id, number(kind, *id, value))).collect(),
             call_ns,
-            at_work: AtomicPtr::default(),
             said: Mutex::default(),
             has_said: AtomicBool::new(false),
         });
@@ -114,7 +121,6 @@ impl Effect for Instance {
         if self.failed {
             return Err(Fault::new(FaultKind::Library, "the plugin failed before"));
         }
-        self.host.now = job.now();
         if self.host.has_said.load(Ordering::Relaxed) {
             self.host.take_said().into_iter().for_each(|(level, text)| job.log(level, &text));
         }
@@ -123,18 +129,18 @@ impl Effect for Instance {
                 known.1 = value;
             }
         }
+        let (host, now) = (&raw const *self.host, job.now());
         let (call, desk) = job.raw();
         // SAFETY: only the lifetime is forgotten; the pointer is taken back before
         // this call ends, and used by nobody in between but functions of the host
         // that the instance calls meanwhile.
-        self.host.desk = Some(unsafe {
+        let desk = unsafe {
             std::mem::transmute::<*mut (dyn Desk + '_), *mut (dyn Desk + 'static)>(ptr::from_mut(desk))
-        });
-        self.host.at_work.store(this_thread(), Ordering::Relaxed);
+        };
+        PRESENT.set(Some(Present { host, now, desk }));
         // SAFETY: the interface's; whoever made the job answers for its pointers.
         let code = unsafe { (self.functions.process)(self.pointer, ptr::from_mut(call)) };
-        self.host.at_work.store(ptr::null_mut(), Ordering::Relaxed);
-        self.host.desk = None;
+        PRESENT.set(None);
         let outcome = outcome(code);
         self.failed = outcome.is_err();
         outcome
@@ -177,12 +183,6 @@ impl Host {
         self.has_said.store(false, Ordering::Relaxed);
         std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Tells this thread from all others that are there.
-fn this_thread() -> *mut u8 {
-    thread_local!(static OWN: u8 = const { 0 });
-    OWN.with(|own| ptr::from_ref(own).cast_mut())
 }
 
 /// The texts among the values of parameters, with zeros at their ends.
@@ -249,31 +249,41 @@ const FACE: abi::Host = abi::Host {
     extension,
 };
 
-/// The desk of the call that is under way, if one is.
+/// The call of the instance that has `host` that is under way on this thread, if one
+/// is.
 ///
 /// # Safety
-/// `host` is what the instance was given, and this is called by it, on its thread.
+/// `host` is what the instance was given, and this is called by it.
+unsafe fn present(host: *const abi::Host) -> Option<Present> {
+    // SAFETY: the host's context is its own address.
+    let own = unsafe { (*host).context.cast::<Host>().cast_const() };
+    PRESENT.get().filter(|call| ptr::eq(call.host, own))
+}
+
+/// Whom to ask during that call.
+///
+/// # Safety
+/// As [`present`]; of what it gives one is used at a time.
 unsafe fn desk<'a>(host: *const abi::Host) -> Option<&'a mut (dyn Desk + 'static)> {
-    // SAFETY: the host's context is its own address, and the desk is there for as
-    // long as the call is; one function of the host runs at a time.
-    unsafe { (*host).context.cast::<Host>().as_mut()?.desk.map(|desk| &mut *desk) }
+    // SAFETY: the caller's; the desk is there for as long as the call is.
+    unsafe { present(host).map(|call| &mut *call.desk) }
 }
 
 unsafe extern "C" fn log(host: *const abi::Host, level: u32, text: *const c_char) {
     // SAFETY: the interface's: a text that ends with a zero.
     let text = unsafe { text_of(text, LOG) };
+    // SAFETY: as `desk`.
+    if let Some(desk) = unsafe { desk(host) } {
+        desk.log(level, text);
+        return;
+    }
     // SAFETY: the host's context is its own address; of what is there threads share
-    // atomics and a mutex.
-    let (at_work, queue, has_said) = unsafe {
+    // an atomic and a mutex.
+    let (queue, has_said) = unsafe {
         let own = (*host).context.cast::<Host>();
-        (&(*own).at_work, &(*own).said, &(*own).has_said)
+        (&(*own).said, &(*own).has_said)
     };
-    if at_work.load(Ordering::Relaxed) == this_thread() {
-        // SAFETY: as `desk`: this is the thread that is in `process`.
-        if let Some(desk) = unsafe { desk(host) } {
-            desk.log(level, text);
-        }
-    } else if let Ok(mut queue) = queue.try_lock()
+    if let Ok(mut queue) = queue.try_lock()
         && queue.len() < SAID
     {
         queue.push((level, text.to_owned()));
@@ -291,8 +301,8 @@ pub(crate) unsafe extern "C" fn log_of_library(_: *const abi::Host, _: u32, text
 }
 
 unsafe extern "C" fn now_ns(host: *const abi::Host) -> u64 {
-    // SAFETY: the host's context is its own address.
-    unsafe { (*host).context.cast::<Host>().as_ref().map_or(0, |host| host.now) }
+    // SAFETY: as `present`.
+    unsafe { present(host) }.map_or(0, |call| call.now)
 }
 
 unsafe extern "C" fn frame_new(

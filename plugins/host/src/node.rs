@@ -33,9 +33,10 @@ const FIGURES: usize = 256;
 /// An effect as a node.
 pub struct PluginNode {
     effect: Box<dyn Effect>,
-    plan: Plan,
-    desk: Slots,
     events: Vec<abi::Event>,
+    seen: Seen,
+    desk: Slots,
+    plan: Plan,
 }
 
 /// What a node needs to know of its kind.
@@ -75,71 +76,108 @@ impl PluginNode {
     /// A node that runs `effect`. \[control\]
     #[must_use]
     pub fn new(effect: Box<dyn Effect>, plan: Plan) -> Self {
-        let desk = Slots::new(plan.inputs, plan.own_format.len());
-        Self { effect, plan, desk, events: Vec::with_capacity(EVENTS) }
+        let desk = Slots::new(&plan);
+        let seen = Seen { inputs: [ptr::null(); PORTS], outputs: [ptr::null_mut(); PORTS] };
+        Self { effect, plan, desk, seen, events: Vec::with_capacity(EVENTS) }
     }
 
     /// Has the effect work on what stands in the inputs, and puts out what it made.
+    #[inline(always)] // this one and two below: a tenth of what a call costs
     fn call(&mut self, cx: &mut Context<'_>, flags: u32) -> Result<Outcome, Fault> {
         let now = cx.now().nanos();
-        let mut inputs = [ptr::null::<abi::Frame>(); PORTS];
-        for (pointer, slot) in inputs.iter_mut().zip(&mut self.desk.inputs) {
-            *pointer = slot.pointer();
+        let desk = &mut self.desk;
+        if desk.in_place {
+            self.seen.inputs[0] = self.seen.outputs[0];
         }
-        let mut outputs = [ptr::null_mut::<abi::Frame>(); PORTS];
-        for (pointer, slot) in outputs.iter_mut().zip(&mut self.desk.outputs) {
-            *pointer = slot.pointer();
-        }
-        if inputs[0].is_null() && self.plan.in_place {
-            inputs[0] = outputs[0];
-        }
-        let (inputs, outputs) = (&inputs[..self.desk.inputs.len()], &mut outputs[..self.desk.outputs.len()]);
-        let mut desk = AtWork {
-            slots: &mut self.desk,
-            cx,
-            sayings: 0,
-            carries: &self.plan.carries,
-            in_place: self.plan.in_place,
-        };
-        // SAFETY: each slot stands in a box of its own and holds the frame whose
-        // buffer its view points into, until the next call; outputs are alone in
-        // theirs, but for one in place, whose input the interface says to leave.
-        let mut job = unsafe { Job::new(now, flags, inputs, outputs, &self.events, &mut desk) };
+        let inputs = &self.seen.inputs[..desk.inputs.len()];
+        let outputs = &mut self.seen.outputs[..desk.outputs.len()];
+        let mut at_work = AtWork { slots: desk, cx, sayings: 0, plan: &self.plan };
+        // SAFETY: each slot stands still and holds the frame whose buffer its view
+        // points into, until the next call; outputs are alone in theirs, but for one
+        // in place, whose input the interface says to leave.
+        let mut job = unsafe { Job::new(now, flags, inputs, outputs, &self.events, &mut at_work) };
         let outcome = self.effect.process(&mut job);
         self.events.clear();
-        let cx = desk.cx;
-        let put_out = match outcome {
-            Ok(Outcome::Ok | Outcome::End) => self.put_out(cx, outputs),
-            Ok(Outcome::Drop) if flags & abi::SIDETONE_CALL_LAST == 0 => {
-                cx.dropped(DropReason::Declined);
-                Ok(())
-            }
-            _ => Ok(()),
-        };
-        self.desk.clear();
-        put_out?;
-        let outcome = outcome?;
-        if outcome == Outcome::End {
-            cx.end();
+        let goes_out = matches!(outcome, Ok(Outcome::Ok | Outcome::End));
+        self.clear_desk(cx, goes_out)?;
+        match outcome {
+            Ok(Outcome::Drop) if flags & abi::SIDETONE_CALL_LAST == 0 => cx.dropped(DropReason::Declined),
+            Ok(Outcome::End) => cx.end(),
+            _ => {}
         }
-        Ok(outcome)
+        outcome
     }
 
-    /// Puts out the frames that the effect left in `outputs`.
-    fn put_out(&mut self, cx: &mut Context<'_>, outputs: &[*mut abi::Frame]) -> Result<(), Fault> {
-        for (port, &pointer) in outputs.iter().enumerate().filter(|(_, pointer)| !pointer.is_null()) {
-            let frame = self.desk.take_output(port, pointer).ok_or(Fault::new(
-                FaultKind::Library,
-                "the plugin put out a frame that the host did not make for that output; this is a defect in it",
-            ))?;
-            cx.push(port, frame);
+    /// After a call: the frames that the effect left in the outputs go out, if they
+    /// are to, and what else is left of it goes back to its pool.
+    #[inline(always)]
+    fn clear_desk(&mut self, cx: &mut Context<'_>, goes_out: bool) -> Result<(), Fault> {
+        let Slots { inputs, outputs, fresh, spare, put_out, in_place, .. } = &mut self.desk;
+        let mut is_wrong = false;
+        for (port, (slot, pointer)) in outputs.iter_mut().zip(&mut self.seen.outputs).enumerate() {
+            let pointer = std::mem::replace(pointer, ptr::null_mut());
+            if goes_out && !pointer.is_null() {
+                let frame = if slot.is(pointer) { slot.take_out() } else { take_fresh(fresh, port, pointer) };
+                match frame {
+                    Some(frame) => cx.push(port, frame),
+                    None => is_wrong = true,
+                }
+                *put_out = true;
+            }
+            slot.frame = None;
+        }
+        if !*in_place {
+            (inputs[0].frame, self.seen.inputs[0]) = (None, ptr::null());
+        }
+        while let Some((_, mut slot)) = fresh.pop() {
+            slot.frame = None;
+            spare.push(slot);
+        }
+        if is_wrong {
+            let why = "the plugin put out a frame that the host did not make for that output; this is a defect \
+                       in it";
+            return Err(Fault::new(FaultKind::Library, why));
         }
         Ok(())
     }
 
-    /// Takes the next frame of the first input, and of the others the latest that
-    /// are not younger.
-    fn take_inputs(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Takes of the inputs but the first the latest frames that are not younger than
+    /// `captured`.
+    fn take_others(&mut self, cx: &mut Context<'_>, captured: Timestamp) {
+        for (port, slot) in self.desk.inputs.iter_mut().enumerate().skip(1) {
+            loop {
+                let Some(link) = cx.links(port).next() else { break };
+                if cx.peek_link(link).is_none_or(|next| next.header.captured > captured) {
+                    break;
+                }
+                let Some(frame) = cx.pop_link(link) else { break };
+                self.seen.inputs[port] = slot.read(frame);
+            }
+        }
+    }
+
+    /// Makes the frames of the outputs, and the view of the first input.
+    fn make_outputs(&mut self, cx: &mut Context<'_>, mut first: Frame) {
+        let Slots { inputs, outputs, made_here, in_place, .. } = &mut self.desk;
+        for &port in &*made_here {
+            if let Some(frame) = like(cx, port, &first) {
+                self.seen.outputs[port] = outputs[port].write(frame);
+            }
+        }
+        if !*in_place {
+            self.seen.inputs[0] = inputs[0].read(first);
+        } else if let Some(storage) = first.alone_mut() {
+            let (bytes, room) = (storage.as_mut_ptr(), storage.len());
+            self.seen.outputs[0] = outputs[0].take(first, bytes, room);
+        } else if let Some(mut copy) = like(cx, 0, &first) {
+            copy.bytes_mut().copy_from_slice(first.bytes());
+            self.seen.outputs[0] = outputs[0].write(copy);
+        }
+    }
+}
+
+impl Node for PluginNode {
+    fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some(first) = cx.pop(0) else {
             // What comes after the last of the first input is for nobody.
             for port in 1..if cx.has_ended(0) { self.desk.inputs.len() } else { 0 } {
@@ -147,62 +185,16 @@ impl PluginNode {
                     cx.dropped(DropReason::Declined);
                 }
             }
-            return false;
+            return Ok(());
         };
-        for (port, slot) in self.desk.inputs.iter_mut().enumerate().skip(1) {
-            loop {
-                let Some(link) = cx.links(port).next() else { break };
-                if cx.peek_link(link).is_none_or(|next| next.header.captured > first.header.captured) {
-                    break;
-                }
-                let Some(frame) = cx.pop_link(link) else { break };
-                slot.read(frame);
-            }
-        }
-        self.desk.first = Some(first);
-        true
-    }
-
-    /// Makes the frames of the outputs, and the view of the first input.
-    fn make_outputs(&mut self, cx: &mut Context<'_>) {
-        let Some(mut first) = self.desk.first.take() else { return };
-        for port in 0..self.plan.own_format.len() {
-            if self.plan.own_format[port] || (self.plan.in_place && port == 0) {
-                continue;
-            }
-            if let Some(frame) = like(cx, port, &first, first.header.clone()) {
-                self.desk.outputs[port].write(frame);
-            }
-        }
-        if !self.plan.in_place {
-            self.desk.inputs[0].read(first);
-            return;
-        }
-        if let Some(storage) = first.alone_mut() {
-            // One view stands for both.
-            let (bytes, room) = (storage.as_mut_ptr(), storage.len());
-            self.desk.outputs[0].take(first, bytes, room);
-            return;
-        }
-        if let Some(mut copy) = like(cx, 0, &first, first.header.clone()) {
-            copy.bytes_mut().copy_from_slice(first.bytes());
-            self.desk.outputs[0].write(copy);
-        }
-        self.desk.inputs[0].read(first);
-    }
-}
-
-impl Node for PluginNode {
-    fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        if self.take_inputs(cx) {
-            self.make_outputs(cx);
-            self.call(cx, 0)?;
-        }
-        Ok(())
+        self.take_others(cx, first.header.captured);
+        self.make_outputs(cx, first);
+        self.call(cx, 0).map(drop)
     }
 
     fn finish(&mut self, cx: &mut Context<'_>) -> Result<Finish, Fault> {
-        self.desk.inputs.iter_mut().for_each(|slot| slot.let_go());
+        self.desk.inputs.iter_mut().for_each(|slot| slot.frame = None);
+        self.seen.inputs = [ptr::null(); PORTS];
         for _ in 0..LAST_CALLS {
             let outcome = self.call(cx, abi::SIDETONE_CALL_LAST)?;
             // Where it has nothing to give, and does not say that this is the end, it is.
@@ -265,7 +257,8 @@ impl Node for PluginNode {
 }
 
 /// A frame of the pool of output `port` that is like `other`.
-fn like(cx: &mut Context<'_>, port: usize, other: &Frame, header: Header) -> Option<Frame> {
+fn like(cx: &mut Context<'_>, port: usize, other: &Frame) -> Option<Frame> {
+    let header = other.header.clone();
     Some(match *other.format() {
         Format::Audio(audio) => cx.audio(port, audio, header),
         Format::Video(video) => cx.video(port, video, header),
@@ -275,19 +268,20 @@ fn like(cx: &mut Context<'_>, port: usize, other: &Frame, header: Header) -> Opt
     })
 }
 
-/// A frame and what an effect sees of it. It stands in a box of its own, since the
-/// effect has its address.
+/// A frame and what an effect sees of it. It stands still, since the effect has its
+/// address. What every call touches comes first, in few cache lines: in a graph of
+/// many nodes they come from afar each time.
+#[repr(C, align(64))]
 struct Slot {
+    /// Nothing where there is nothing to see.
+    frame: Option<Frame>,
+    /// Where the bytes are of which the view was made,
+    bytes: *mut u8,
+    /// of what format they were, and how many: of the next ones like them only times
+    /// and places differ.
+    shown: Option<(Format, usize)>,
     view: abi::Frame,
     planes: [abi::Plane; PORTS],
-    frame: Option<Frame>,
-    /// Whether there is anything to see.
-    is_full: bool,
-    /// Of what format, and how long in bytes, the frame was of which the view was
-    /// made: of the next one like it only times and places differ.
-    shown: Option<(Format, usize)>,
-    /// Bytes from the first plane to each.
-    offsets: [usize; PORTS],
 }
 
 // SAFETY: the pointers are to the slot's own planes, into the buffer of the frame
@@ -306,7 +300,7 @@ pub(crate) const NO_PLANE: abi::Plane = abi::Plane {
 };
 
 impl Slot {
-    fn new() -> Box<Self> {
+    fn new() -> Self {
         let view = abi::Frame {
             size: size_of::<abi::Frame>() as u32,
             media: 0,
@@ -325,44 +319,36 @@ impl Slot {
             planes: ptr::null_mut(),
             shape: ptr::null(),
         };
-        Box::new(Self {
-            view,
-            planes: [NO_PLANE; PORTS],
-            frame: None,
-            is_full: false,
-            shown: None,
-            offsets: [0; PORTS],
-        })
+        Self { frame: None, bytes: ptr::null_mut(), shown: None, view, planes: [NO_PLANE; PORTS] }
     }
 
+    /// By what the effect knows what is here.
     fn pointer(&mut self) -> *mut abi::Frame {
-        if !self.is_full {
-            return ptr::null_mut();
-        }
         self.view.planes = self.planes.as_mut_ptr();
         &raw mut self.view
     }
 
-    /// Shows nothing any more, and lets the frame go.
-    fn let_go(&mut self) {
-        (self.is_full, self.frame) = (false, None);
+    /// Whether the effect knows the frame here by `pointer`.
+    fn is(&self, pointer: *const abi::Frame) -> bool {
+        self.frame.is_some() && ptr::eq(&raw const self.view, pointer)
     }
 
-    /// Takes a frame to be read.
-    fn read(&mut self, frame: Frame) {
+    /// Takes a frame to be read; gives by what the effect knows it.
+    fn read(&mut self, frame: Frame) -> *const abi::Frame {
         let bytes = frame.bytes().as_ptr().cast_mut();
         let room = frame.bytes().len();
-        self.take(frame, bytes, room);
+        self.take(frame, bytes, room)
     }
 
-    /// Takes a frame to be written, of which nobody else has the buffer.
-    fn write(&mut self, mut frame: Frame) {
+    /// The same of a frame to be written, of which nobody else has the buffer.
+    fn write(&mut self, mut frame: Frame) -> *mut abi::Frame {
         let storage = frame.storage_mut();
         let (bytes, room) = (storage.as_mut_ptr(), storage.len());
-        self.take(frame, bytes, room);
+        self.take(frame, bytes, room)
     }
 
-    fn take(&mut self, frame: Frame, bytes: *mut u8, room: usize) {
+    #[inline(always)]
+    fn take(&mut self, frame: Frame, bytes: *mut u8, room: usize) -> *mut abi::Frame {
         let header = &frame.header;
         let view = &mut self.view;
         view.flags = u32::from(header.flags.bits() & FLAGS.bits());
@@ -371,25 +357,29 @@ impl Slot {
         view.duration_ns =
             header.duration.as_secs().wrapping_mul(1_000_000_000) + u64::from(header.duration.subsec_nanos());
         view.sequence = header.sequence;
-        let format = *frame.format();
-        if self.shown == Some((format, room)) {
-            for (plane, offset) in
-                self.planes.iter_mut().zip(self.offsets).take(self.view.plane_count as usize)
-            {
-                plane.data = bytes.wrapping_add(offset);
+        let format = frame.format();
+        if matches!(&self.shown, Some((shown, long)) if *long == room && shown == format) {
+            for plane in self.planes.iter_mut().take(self.view.plane_count as usize) {
+                plane.data = bytes.wrapping_add(plane.data.addr() - self.bytes.addr());
             }
         } else {
+            let format = *format;
             self.show(format, bytes, room);
             // Of a packet the effect may change the length.
             self.shown = matches!(format, Format::Audio(_) | Format::Video(_)).then_some((format, room));
-            for (plane, offset) in
-                self.planes.iter().zip(&mut self.offsets).take(self.view.plane_count as usize)
-            {
-                *offset = plane.data.addr() - bytes.addr();
-            }
         }
+        self.bytes = bytes;
         self.frame = Some(frame);
-        self.is_full = true;
+        self.pointer()
+    }
+
+    /// Takes the frame that is to go out, with the length and the flags that the
+    /// effect gave it.
+    fn take_out(&mut self) -> Option<Frame> {
+        let mut frame = self.frame.take()?;
+        frame.set_len(self.planes[0].width as usize);
+        frame.header.flags = frame.header.flags.with_bits(self.view.flags as u8, FLAGS);
+        Some(frame)
     }
 
     /// Makes the view of a frame of `format` whose bytes are at `bytes`.
@@ -438,77 +428,72 @@ impl Slot {
     }
 }
 
+/// The frames of a call as the effect is given them: views of what stands in the
+/// slots; null where that is nothing.
+struct Seen {
+    inputs: [*const abi::Frame; PORTS],
+    outputs: [*mut abi::Frame; PORTS],
+}
+
+// SAFETY: the pointers are to slots of the node that has this, and go where it goes.
+unsafe impl Send for Seen {}
+
 /// Where frames stand that an effect sees.
 #[allow(clippy::vec_box)] // effects have their addresses
 struct Slots {
-    inputs: Vec<Box<Slot>>,
-    outputs: Vec<Box<Slot>>,
+    inputs: Box<[Slot]>,
+    outputs: Box<[Slot]>,
+    /// Outputs whose frames are made for the effect, like those of the first input.
+    made_here: Vec<usize>,
+    /// Whether the first output stands for the first input, too, whose own slot is
+    /// then empty.
+    in_place: bool,
+    /// Whether anything was put out in the last call.
+    put_out: bool,
     /// Made by the effect in this call, each for an output.
     fresh: Vec<(usize, Box<Slot>)>,
     kept: Vec<Box<Slot>>,
     spare: Vec<Box<Slot>>,
-    /// The frame that the call is for, until its view is made.
-    first: Option<Frame>,
-    /// Whether anything was put out in the last call.
-    put_out: bool,
 }
 
 impl Slots {
-    fn new(inputs: usize, outputs: usize) -> Self {
-        let boxes = |count: usize| (0..count).map(|_| Slot::new()).collect();
+    fn new(plan: &Plan) -> Self {
+        let first = usize::from(plan.in_place);
+        let outputs = plan.own_format.len();
+        let slots = |count: usize| (0..count).map(|_| Slot::new()).collect();
         Self {
-            inputs: boxes(inputs),
-            outputs: boxes(outputs),
+            inputs: slots(plan.inputs),
+            outputs: slots(outputs),
             fresh: Vec::with_capacity(FRESH),
             kept: Vec::with_capacity(KEPT),
-            spare: boxes(KEPT + FRESH),
-            first: None,
+            spare: (0..KEPT + FRESH).map(|_| Box::new(Slot::new())).collect(),
+            made_here: (first..outputs).filter(|port| !plan.own_format[*port]).collect(),
+            in_place: plan.in_place,
             put_out: false,
         }
     }
 
     fn all(&self) -> impl Iterator<Item = &Slot> {
-        let fresh = self.fresh.iter().map(|(_, slot)| slot);
-        self.inputs.iter().chain(&self.outputs).chain(&self.kept).chain(fresh).map(|slot| &**slot)
+        let kept = self.kept.iter().chain(self.fresh.iter().map(|(_, slot)| slot)).map(|slot| &**slot);
+        self.inputs.iter().chain(&self.outputs).chain(kept)
     }
 
     fn find(&self, pointer: *const abi::Frame) -> Option<&Slot> {
-        self.all().find(|slot| slot.is_full && ptr::eq(&raw const slot.view, pointer))
+        self.all().find(|slot| slot.is(pointer))
     }
+}
 
-    /// Takes the frame that is to go out through `port`, with the length and the
-    /// flags that the effect gave it.
-    fn take_output(&mut self, port: usize, pointer: *const abi::Frame) -> Option<Frame> {
-        let is_it = |slot: &Slot| slot.is_full && ptr::eq(&raw const slot.view, pointer);
-        let (slot, is_fresh) = match self.outputs.get_mut(port) {
-            Some(slot) if is_it(slot) => (slot, false),
-            _ => (&mut self.fresh.iter_mut().find(|(of, slot)| *of == port && is_it(slot))?.1, true),
-        };
-        slot.is_full = false;
-        let mut frame = slot.frame.take()?;
-        if is_fresh {
-            // Of a process of its own it comes with times of a frame that was kept there.
-            let (view, header) = (&slot.view, &mut frame.header);
-            header.pts = Timestamp::from_nanos(view.pts_ns);
-            header.captured = Timestamp::from_nanos(view.captured_ns);
-            (header.duration, header.sequence) = (Duration::from_nanos(view.duration_ns), view.sequence);
-        }
-        frame.set_len(slot.planes[0].width as usize);
-        frame.header.flags = frame.header.flags.with_bits(slot.view.flags as u8, FLAGS);
-        self.put_out = true;
-        Some(frame)
-    }
-
-    /// After a call: what is left of it goes back to its pool.
-    fn clear(&mut self) {
-        for slot in self.inputs.iter_mut().take(1).chain(&mut self.outputs).filter(|slot| slot.is_full) {
-            slot.let_go();
-        }
-        while let Some((_, mut slot)) = self.fresh.pop() {
-            slot.let_go();
-            self.spare.push(slot);
-        }
-    }
+/// Takes the frame that the effect made for output `port` and knows by `pointer`.
+#[allow(clippy::vec_box)] // effects have their addresses
+fn take_fresh(fresh: &mut [(usize, Box<Slot>)], port: usize, pointer: *const abi::Frame) -> Option<Frame> {
+    let (_, slot) = fresh.iter_mut().find(|(of, slot)| *of == port && slot.is(pointer))?;
+    let mut frame = slot.take_out()?;
+    // Of a process of its own it comes with times of a frame that was kept there.
+    let (view, header) = (&slot.view, &mut frame.header);
+    header.pts = Timestamp::from_nanos(view.pts_ns);
+    header.captured = Timestamp::from_nanos(view.captured_ns);
+    (header.duration, header.sequence) = (Duration::from_nanos(view.duration_ns), view.sequence);
+    Some(frame)
 }
 
 /// The desk during one call.
@@ -516,8 +501,7 @@ struct AtWork<'a, 'b, 'c> {
     slots: &'a mut Slots,
     cx: &'b mut Context<'c>,
     sayings: usize,
-    carries: &'a [MediaType],
-    in_place: bool,
+    plan: &'a Plan,
 }
 
 impl Desk for AtWork<'_, '_, '_> {
@@ -525,20 +509,15 @@ impl Desk for AtWork<'_, '_, '_> {
         if port >= self.slots.outputs.len() || self.slots.fresh.len() == FRESH {
             return ptr::null_mut();
         }
-        let from = if from.is_null() {
-            self.slots.inputs.first().map(|slot| &**slot)
-        } else {
-            self.slots.find(from)
-        };
+        let from = if from.is_null() { self.slots.inputs.first() } else { self.slots.find(from) };
         // In place, the header is with the output.
         let header = from.and_then(|slot| slot.frame.as_ref().or(self.slots.outputs.first()?.frame.as_ref()));
         let header = header.map(|frame| frame.header.clone()).unwrap_or_default();
-        let Some(frame) = fresh_frame(self.cx, port, format, self.carries[port], header) else {
+        let Some(frame) = fresh_frame(self.cx, port, format, self.plan.carries[port], header) else {
             return ptr::null_mut();
         };
         let Some(mut slot) = self.slots.spare.pop() else { return ptr::null_mut() };
-        slot.write(frame);
-        let pointer = slot.pointer();
+        let pointer = slot.write(frame);
         self.slots.fresh.push((port, slot));
         pointer
     }
@@ -548,30 +527,26 @@ impl Desk for AtWork<'_, '_, '_> {
             return ptr::null();
         }
         // Outputs are written to, and in place the first input is one.
-        let inputs = self.slots.inputs.iter().skip(usize::from(self.in_place));
-        let mut may_stay = inputs.chain(&self.slots.kept).map(|slot| &**slot);
-        let is_it = |slot: &&Slot| slot.is_full && ptr::eq(&raw const slot.view, frame);
-        let Some(frame) = may_stay.find(is_it).and_then(|slot| slot.frame.clone()) else {
+        let inputs = self.slots.inputs.iter().skip(usize::from(self.slots.in_place));
+        let mut may_stay = inputs.chain(self.slots.kept.iter().map(|slot| &**slot));
+        let Some(frame) = may_stay.find(|slot| slot.is(frame)).and_then(|slot| slot.frame.clone()) else {
             return ptr::null();
         };
         let Some(mut slot) = self.slots.spare.pop() else { return ptr::null() };
-        slot.read(frame);
-        let pointer = slot.pointer();
+        let pointer = slot.read(frame);
         self.slots.kept.push(slot);
         pointer
     }
 
     fn release(&mut self, frame: *const abi::Frame) {
-        let is_it = |slot: &Slot| ptr::eq(&raw const slot.view, frame);
-        let slot = if let Some(at) = self.slots.kept.iter().position(|slot| is_it(slot)) {
+        let mut slot = if let Some(at) = self.slots.kept.iter().position(|slot| slot.is(frame)) {
             self.slots.kept.swap_remove(at)
-        } else if let Some(at) = self.slots.fresh.iter().position(|(_, slot)| is_it(slot)) {
+        } else if let Some(at) = self.slots.fresh.iter().position(|(_, slot)| slot.is(frame)) {
             self.slots.fresh.swap_remove(at).1
         } else {
             return;
         };
-        let mut slot = slot;
-        slot.let_go();
+        slot.frame = None;
         self.slots.spare.push(slot);
     }
 

@@ -349,7 +349,8 @@ typedef struct sidetone_host {
   // unsaid. [any]
   void (*log)(const struct sidetone_host *host, uint32_t level, const char *text);
   // The time at which the present call began, in nanoseconds: there is no other
-  // clock in a graph, so that runs can be repeated. [real-time]
+  // clock in a graph, so that runs can be repeated. [real-time], inside
+  // `process`; else 0
   uint64_t (*now_ns)(const struct sidetone_host *host);
   // A frame for output `port`, to be put into `outputs`; its times are those of
   // `from`, or of the first input where that is null. Null when the host has no
