@@ -42,7 +42,11 @@ pub fn registry_for(file: Option<&Path>, options: &PluginOptions) -> (Registry, 
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
     });
-    let index = search::find(&search::folders(&options.folders, named.as_deref(), beside.as_deref()));
+    let folders = search::folders(&options.folders, named.as_deref(), beside.as_deref());
+    let mut known = search::Known::of_user("plugins.json");
+    let index = search::find(&folders, &mut known);
+    // What cannot be kept is read again next time.
+    let _ = known.save();
     for spec in Shelf::get().kinds(&index, options.isolate_all) {
         registry.add(spec);
     }

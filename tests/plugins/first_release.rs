@@ -2,7 +2,6 @@
 //! the header as it was then: it loads, and every part of it works.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use sidetone::data_shape::{FACE_LANDMARKS, Face, FaceLandmarks, MASK, Mask};
@@ -15,7 +14,7 @@ use sidetone::{
     LoadOptions, NodeSpec, Options, Plane, Renewal, Update, Value,
 };
 
-use crate::{compiled, recorded, samples, scratch};
+use crate::{compiled, recorded, samples, scratch, sidetone};
 
 /// The library with the manifest that is written from it, in a folder of its own.
 struct Old {
@@ -39,7 +38,7 @@ impl Old {
 
     fn spec(&self, kind: &str) -> &'static NodeSpec {
         let shelf: &'static Shelf = Box::leak(Box::default());
-        let found = search::find(&[PathBuf::from(self.folder.path(""))]);
+        let found = search::find(&[PathBuf::from(self.folder.path(""))], &mut search::Known::default());
         assert!(found.wrong.is_empty(), "{:?}", found.wrong);
         shelf.kinds(&found, false).into_iter().find(|spec| spec.kind == kind).unwrap()
     }
@@ -282,9 +281,8 @@ fn graphs_run_it_in_their_process_and_in_one_of_its_own_to_the_same_bytes() {
     let graph = old.folder.path("graph.toml");
     std::fs::write(&graph, GRAPH).unwrap();
     for isolate in ["none", "process"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_sidetone"))
+        let output = sidetone(&old.folder)
             .args(["run", &graph, "--virtual", "--json", "--set", &format!("isolate={isolate}")])
-            .current_dir(old.folder.path(""))
             .output()
             .unwrap();
         let report: serde_json::Value = serde_json::from_slice(&output.stdout)

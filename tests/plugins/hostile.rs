@@ -1,14 +1,13 @@
 //! Plugins that do what no plugin should: each is a named fault or refusal, the
 //! sound goes on, and the engine outlives them.
 
-use std::path::Path;
 use std::process::{Command, Output};
 
 use sidetone::Flags;
 use sidetone::recording::Record;
 use sidetone::scratch::Scratch;
 
-use crate::{built, recorded, samples, scratch};
+use crate::{built, recorded, samples, scratch, sidetone};
 
 const MANIFEST: &str = r#"
 sidetone_plugin = 1
@@ -63,8 +62,8 @@ fn run(folder: &Scratch, seconds: &str, settings: &[&str]) -> Output {
 
 /// Runs the graph for `seconds`.
 fn command(folder: &Scratch, seconds: &str, settings: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
-    command.args(["run", "graph.toml", "--seconds", seconds, "--json"]).current_dir(folder.path(""));
+    let mut command = sidetone(folder);
+    command.args(["run", "graph.toml", "--seconds", seconds, "--json"]);
     command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     command
 }
@@ -286,10 +285,8 @@ fn what_is_no_plugin_is_refused_by_name() {
 fn checking_a_graph_runs_no_code_of_its_plugins() {
     // Loading this would be refused: it is no library at all.
     let folder = folder(b"This is a text.", MANIFEST);
-    let graph = folder.path("graph.toml");
     for command in ["check", "plan"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_sidetone")).args([command, &graph]).output().unwrap();
+        let output = sidetone(&folder).args([command, "graph.toml"]).output().unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    assert!(Path::new(&graph).exists());
 }

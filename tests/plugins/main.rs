@@ -18,6 +18,13 @@ fn scratch() -> Scratch {
     Scratch::within(Path::new(env!("CARGO_TARGET_TMPDIR")))
 }
 
+/// The command in `folder`, which keeps there what it keeps between runs.
+fn sidetone(folder: &Scratch) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
+    command.current_dir(folder.path("")).env("XDG_CACHE_HOME", folder.path("cache"));
+    command
+}
+
 /// What `cc` makes of a C file of this folder, as the bytes of a library.
 fn built(source: &str, defines: &[&str]) -> Vec<u8> {
     let defines: Vec<_> = defines.iter().map(|define| format!("-D{define}")).collect();

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use sidetone::plugins::{Reload, Shelf, search};
@@ -12,7 +12,7 @@ use sidetone::{
     registry,
 };
 
-use crate::{built, scratch};
+use crate::{built, scratch, sidetone};
 
 const MANIFEST: &str = r#"
 sidetone_plugin = 1
@@ -59,7 +59,7 @@ impl Bench {
 
     fn kinds(&self) -> Registry {
         let mut kinds = registry();
-        let found = search::find(&[PathBuf::from(self.folder.path(""))]);
+        let found = search::find(&[PathBuf::from(self.folder.path(""))], &mut search::Known::default());
         assert!(found.wrong.is_empty(), "{:?}", found.wrong);
         for spec in self.shelf.kinds(&found, false) {
             kinds.add(spec);
@@ -297,7 +297,7 @@ fn the_command_reloads_plugins_here_and_in_processes_of_their_own() {
     let text = text("", &out).replace("-> count ->", "-> count -> apart ->")
         + "apart = { kind = \"acme.count\", isolate = \"process\" }\n";
     std::fs::write(&file, text).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_sidetone"))
+    let child = sidetone(&bench.folder)
         .args(["run", &file, "--watch", "--seconds", "300"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

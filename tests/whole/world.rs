@@ -1,8 +1,10 @@
 //! Effects of other formats, from the command: found, described in child processes,
 //! run apart, surveyed.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value as Json;
 use sidetone::scratch::Scratch;
@@ -23,6 +25,9 @@ impl World {
             cc.args(["-shared", "-fPIC", "-O1", "-w", "-o"]).arg(folder.path(&format!("{name}.so")));
             let built = cc.args(*flags).arg(shipped("plugins/host/tests/effects/frei0r.c")).output().unwrap();
             assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+            // What is described of a library is kept once that is a moment old.
+            let library = File::options().write(true).open(folder.path(&format!("{name}.so"))).unwrap();
+            library.set_modified(UNIX_EPOCH + Duration::from_secs(86_400)).unwrap();
         }
         Self { folder }
     }

@@ -1,6 +1,7 @@
 //! Loads plugins and runs their effects as nodes of a graph.
 //!
-//! `manifest` is what a plugin says of itself, `search` finds plugins by it, and
+//! `manifest` is what a plugin says of itself, `search` finds plugins by it (`cache`
+//! keeps what it said), and
 //! `spec` makes kinds of node of it; up to there no foreign code runs. When a
 //! graph runs, `shelf` loads the `library`, reads its `table`, and makes an
 //! `instance`: an `effect`, which `node` runs as a node.
@@ -8,6 +9,7 @@
 #![allow(unsafe_code)] // foreign code is called here; each use names its invariant
 
 pub mod apart;
+pub mod cache;
 pub mod check;
 pub mod effect;
 mod image;

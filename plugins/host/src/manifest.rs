@@ -306,12 +306,6 @@ impl Manifest {
         found
     }
 
-    /// Whether a kind of this one's is one of the other's, too. \[any\]
-    #[must_use]
-    pub fn shares_a_kind(&self, other: &Self) -> bool {
-        self.kinds.iter().any(|kind| other.kinds.iter().any(|theirs| theirs.kind == kind.kind))
-    }
-
     /// Where this, a file, differs from what the library's own table says, in
     /// sentences. What only people read may differ. \[any\]
     #[must_use]

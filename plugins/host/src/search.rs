@@ -1,8 +1,10 @@
 //! Where plugins are looked for, and which there are. A plugin is found by its
 //! manifest; its library is not opened.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use crate::cache::Cache;
 use crate::manifest::{ENDING, Manifest, ManifestError};
 
 /// The environment's list of folders, with colons between them.
@@ -44,24 +46,30 @@ pub fn folders(first: &[PathBuf], variable: Option<&str>, last: Option<&Path>) -
     all
 }
 
+/// What is known of manifest files: those that can be used.
+pub type Known = Cache<Option<Manifest>>;
+
 /// Looks into `folders`, in order; what is not there is passed over. Of two plugins
-/// that share a kind the first holds. \[control\]
+/// that share a kind the first holds. Manifests that `known` has need not be read.
+/// \[control\]
 #[must_use]
-pub fn find(folders: &[PathBuf]) -> Index {
+pub fn find(folders: &[PathBuf], known: &mut Known) -> Index {
+    // Of a Cargo target folder the manifest is that of its crate.
+    let folders = folders.iter().flat_map(|folder| [Some(folder.as_path()), crate_of(folder)]).flatten();
+    let files: Vec<PathBuf> = folders.flat_map(manifests).collect();
+    let manifests = known.look_up("manifest", &files, &|file| Manifest::read(file).ok());
     let mut index = Index::default();
-    for folder in folders {
-        // Of a Cargo target folder the manifest is that of its crate.
-        for folder in [Some(folder.as_path()), crate_of(folder)].into_iter().flatten() {
-            for file in manifests(folder) {
-                match Manifest::read(&file) {
-                    Ok(manifest)
-                        if index.plugins.iter().any(|known| known.manifest.shares_a_kind(&manifest)) => {}
-                    Ok(manifest) => {
-                        index.plugins.push(Found { library: library_of(&file, &manifest), file, manifest });
-                    }
-                    Err(why) => index.wrong.push(why),
-                }
+    let mut kinds = HashSet::new();
+    for (file, manifest) in files.into_iter().zip(manifests) {
+        // Another version of this program may have kept what this one refuses.
+        let manifest = manifest.filter(|manifest| manifest.mistakes().is_empty());
+        match manifest.map_or_else(|| Manifest::read(&file), Ok) {
+            Ok(manifest) if manifest.kinds.iter().any(|kind| kinds.contains(&kind.kind)) => {}
+            Ok(manifest) => {
+                kinds.extend(manifest.kinds.iter().map(|kind| kind.kind.clone()));
+                index.plugins.push(Found { library: library_of(&file, &manifest), file, manifest });
             }
+            Err(why) => index.wrong.push(why),
         }
     }
     index
@@ -136,4 +144,55 @@ fn manifests(folder: &Path) -> Vec<PathBuf> {
     let mut found: Vec<_> = paths.filter(|path| path.to_string_lossy().ends_with(ENDING)).collect();
     found.sort();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use sidetone_core::scratch::Scratch;
+
+    use super::*;
+
+    const MANIFEST: &str = r#"
+        sidetone_plugin = 1
+        id = "acme"
+        version = "1.0.0"
+        abi = "1.0"
+        [[kind]]
+        kind = "acme.one"
+        summary = "Something."
+        inputs = [{ name = "in", media = "video" }]
+    "#;
+
+    #[test]
+    fn a_manifest_is_read_once_until_it_changes_and_one_that_is_wrong_each_time() {
+        let folder = Scratch::new();
+        let (kept, file) = (folder.path("kept.json"), folder.path("acme.sidetone.toml"));
+        let write = |text: &str, seconds: u64| {
+            fs::write(&file, text).unwrap();
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+        };
+        let look = || {
+            let mut known = Known::open(Path::new(&kept));
+            let found = find(&[PathBuf::from(folder.path(""))], &mut known);
+            known.save().unwrap();
+            (found.plugins.len(), found.wrong.len())
+        };
+        write(MANIFEST, 1_000);
+        assert_eq!((look(), look()), ((1, 0), (1, 0)));
+        // It would be wrong, and looks the same from without.
+        let wrong = MANIFEST.replace("acme.one", "acme one");
+        write(&wrong, 1_000);
+        assert_eq!(look(), (1, 0));
+        write(&wrong, 1_001);
+        assert_eq!((look(), look()), ((0, 1), (0, 1)));
+        // Somebody kept what this program refuses.
+        write(MANIFEST, 1_002);
+        assert_eq!(look(), (1, 0));
+        fs::write(&kept, fs::read_to_string(&kept).unwrap().replace("acme.one", "acme one")).unwrap();
+        assert_eq!(look(), (1, 0));
+    }
 }

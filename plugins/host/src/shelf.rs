@@ -85,7 +85,7 @@ impl Shelf {
             let loaded = self.libraries().get(&plugin.library).map(|loaded| Arc::clone(&loaded.manifest));
             for kind in &loaded.as_deref().unwrap_or(&plugin.manifest).kinds {
                 let is_it = |known: &&Known| {
-                    known.library == plugin.library && known.kind == *kind && known.isolate_all == isolate_all
+                    known.kind == *kind && known.library == plugin.library && known.isolate_all == isolate_all
                 };
                 if let Some(known) = kinds.iter().find(is_it) {
                     found.push(known.spec);

@@ -3,7 +3,7 @@
 //!
 //! An [`Installed`](installed::Installed) effect is what is known of one, as data;
 //! `frei0r`, `ladspa` and `clap` read it from a library and run effects; `video`
-//! and `sound` make an [`Effect`] of them, and `index` keeps what was read.
+//! and `sound` make an [`Effect`] of them. What was read is kept in a [`Cache`].
 
 pub mod child;
 pub mod clap;
@@ -11,7 +11,6 @@ pub mod denormals;
 pub mod families;
 mod foreign;
 pub mod frei0r;
-pub mod index;
 pub mod installed;
 pub mod ladspa;
 pub mod names;
@@ -24,9 +23,9 @@ mod video;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::cache::Cache;
 use crate::effect::Effect;
 use crate::manifest::Given;
-use crate::world::index::{Described, Index};
 use crate::world::installed::{Format, Installed};
 
 /// Makes an effect in this process, with `values` by the places of its parameters:
@@ -41,6 +40,10 @@ pub fn make(effect: &Installed, values: &[(u32, Given)]) -> Result<Box<dyn Effec
     })
 }
 
+/// What came of describing a library: its effects, or why there are none, which is
+/// kept, too.
+pub type Described = Result<Vec<Installed>, String>;
+
 /// What is installed of one format.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalogue {
@@ -51,18 +54,18 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// What is on the search path of `format`; what `index` does not know is described
+    /// What is on the search path of `format`; what `cache` does not know is described
     /// by `describe`, which runs foreign code and so should do it in a child process,
     /// and is kept. \[control\]
     pub fn read(
         format: Format,
-        index: &mut Index,
+        cache: &mut Cache<Described>,
         describe: &(dyn Fn(Format, &Path) -> Described + Sync),
     ) -> Self {
         let libraries = format.libraries();
-        let described = index.look_up(format, &libraries, describe);
+        let described = cache.look_up(format.word(), &libraries, &|path| describe(format, path));
         // What cannot be kept is described again next time.
-        let _ = index.save();
+        let _ = cache.save();
         let mut catalogue = Self::default();
         let mut effects = Vec::new();
         for (library, described) in libraries.iter().zip(described) {

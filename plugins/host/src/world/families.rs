@@ -11,20 +11,24 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use sidetone_core::{Family, NodeSpec};
 
 use crate::apart::confine;
+use crate::cache::Cache;
 use crate::shelf::Shelf;
 use crate::source::{Origin, Source};
 use crate::spec::{Isolation, node_spec};
-use crate::world::index::{Described, Index, LIMIT};
 use crate::world::installed::{Format, Installed};
-use crate::world::{Catalogue, child};
+use crate::world::{Catalogue, Described, child};
 
 /// The first argument of a child process that describes a library; a format and a
 /// path follow.
 pub const ARGUMENT: &str = "describe-effects";
+
+/// How long a library may take to describe its effects.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// What a child process does, called with [`ARGUMENT`]: describes a library and prints
 /// what it says. Runs foreign code.
@@ -68,7 +72,7 @@ pub fn catalogue(format: Format, program: &Path) -> &'static Catalogue {
             command.arg(ARGUMENT).arg(format.word()).arg(path);
             child::ask::<Described>(command, LIMIT).and_then(|described| described)
         };
-        Catalogue::read(format, &mut Index::of_user(), &describe)
+        Catalogue::read(format, &mut Cache::of_user("effects.json"), &describe)
     })
 }
 

@@ -1,7 +1,7 @@
 //! `Installed`: what is known of an effect of another format without running it.
 //!
 //! frei0r, LADSPA and CLAP describe themselves by code, so describing one runs
-//! foreign code. It is done once, in a child process ([`index`](crate::world::index)),
+//! foreign code. It is done once, in a child process ([`Cache`](crate::cache::Cache)),
 //! and what comes of it is plain data: this.
 
 use std::path::{Path, PathBuf};
