@@ -92,6 +92,25 @@ impl<'a> Job<'a> {
         (&mut self.call, self.desk)
     }
 
+    /// The first of these alone.
+    ///
+    /// # Safety
+    /// `job` is there.
+    pub(crate) const unsafe fn call_of(job: *mut Self) -> *mut abi::Call {
+        // SAFETY: the caller's.
+        unsafe { &raw mut (*job).call }
+    }
+
+    /// The second of these alone.
+    ///
+    /// # Safety
+    /// `job` is there for as long as what this gives is used, and nobody else uses
+    /// that desk meanwhile.
+    pub(crate) unsafe fn desk_of<'b>(job: *mut Self) -> &'b mut (dyn Desk + 'a) {
+        // SAFETY: the caller's.
+        unsafe { &mut *(*job).desk }
+    }
+
     /// When it began, in nanoseconds.
     #[must_use]
     pub const fn now(&self) -> u64 {
@@ -146,6 +165,12 @@ impl<'a> Job<'a> {
             }
             _ => false,
         }
+    }
+
+    /// Whether there may be any of [`Job::changes`].
+    #[must_use]
+    pub const fn has_changes(&self) -> bool {
+        self.call.event_count > 0
     }
 
     /// Parameters that changed since the call before: number and value.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io::Write as _;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sidetone_core::{Fault, FaultKind};
@@ -25,7 +25,9 @@ pub(crate) const LONGEST_STATE: usize = 16 << 20;
 /// Words that an instance may say while it is made.
 const SAID: usize = 16;
 
-/// An instance of a kind of a plugin.
+/// An instance of a kind of a plugin. What every call touches is in one cache line:
+/// in a graph of many nodes it comes from afar each time.
+#[repr(C, align(64))]
 pub(crate) struct Instance {
     pointer: *mut c_void,
     host: Box<Host>,
@@ -49,24 +51,24 @@ struct Host {
     call_ns: u64,
     /// What was said while no call was under way, or by other threads.
     said: Mutex<Vec<(u32, String)>>,
-    /// Whether anything was.
-    has_said: AtomicBool,
 }
+
+/// What all instances have in `said`.
+static UNSAID: AtomicUsize = AtomicUsize::new(0);
 
 /// A call of `process`.
 #[derive(Clone, Copy)]
 struct Present {
     /// Whose.
     host: *const Host,
-    /// When it began, in nanoseconds.
-    now: u64,
-    /// Whom to ask meanwhile.
-    desk: *mut dyn Desk,
+    /// What it was called with.
+    job: *mut Job<'static>,
 }
 
 thread_local! {
     /// The call that is under way on this thread.
-    static PRESENT: Cell<Option<Present>> = const { Cell::new(None) };
+    static PRESENT: Cell<Present> =
+        const { Cell::new(Present { host: ptr::null(), job: ptr::null_mut() }) };
 }
 
 impl Instance {
@@ -90,7 +92,6 @@ impl Instance {
             values: params.iter().map(|(id, value)| (*id, number(kind, *id, value))).collect(),
             call_ns,
             said: Mutex::default(),
-            has_said: AtomicBool::new(false),
         });
         host.face.context = ptr::from_mut(&mut *host).cast();
         let texts = texts(params);
@@ -121,26 +122,23 @@ impl Effect for Instance {
         if self.failed {
             return Err(Fault::new(FaultKind::Library, "the plugin failed before"));
         }
-        if self.host.has_said.load(Ordering::Relaxed) {
-            self.host.take_said().into_iter().for_each(|(level, text)| job.log(level, &text));
+        if UNSAID.load(Ordering::Relaxed) > 0 {
+            self.host.pass_on(job);
         }
-        for (id, value) in job.changes() {
-            if let Some(known) = self.host.values.iter_mut().find(|(known, _)| *known == id) {
-                known.1 = value;
-            }
+        if job.has_changes() {
+            self.host.change(job);
         }
-        let (host, now) = (&raw const *self.host, job.now());
-        let (call, desk) = job.raw();
-        // SAFETY: only the lifetime is forgotten; the pointer is taken back before
-        // this call ends, and used by nobody in between but functions of the host
-        // that the instance calls meanwhile.
-        let desk = unsafe {
-            std::mem::transmute::<*mut (dyn Desk + '_), *mut (dyn Desk + 'static)>(ptr::from_mut(desk))
-        };
-        PRESENT.set(Some(Present { host, now, desk }));
-        // SAFETY: the interface's; whoever made the job answers for its pointers.
-        let code = unsafe { (self.functions.process)(self.pointer, ptr::from_mut(call)) };
-        PRESENT.set(None);
+        let job = ptr::from_mut(job).cast();
+        PRESENT.set(Present { host: &raw const *self.host, job });
+        // SAFETY: the interface's; whoever made the job answers for its pointers. Only
+        // its lifetime is forgotten: the pointer is taken back before this call ends,
+        // and used by nobody in between but functions of the host that the instance
+        // calls meanwhile.
+        let code = unsafe { (self.functions.process)(self.pointer, Job::call_of(job)) };
+        PRESENT.set(Present { host: ptr::null(), job: ptr::null_mut() });
+        if code == abi::SIDETONE_OK {
+            return Ok(Outcome::Ok);
+        }
         let outcome = outcome(code);
         self.failed = outcome.is_err();
         outcome
@@ -175,13 +173,32 @@ impl Drop for Instance {
     fn drop(&mut self) {
         // SAFETY: the interface's; it is called no more.
         unsafe { (self.functions.destroy)(self.pointer) };
+        // Nobody is left to be told.
+        self.host.take_said();
     }
 }
 
 impl Host {
+    /// Says what was said between calls.
+    #[cold]
+    fn pass_on(&self, job: &mut Job<'_>) {
+        self.take_said().into_iter().for_each(|(level, text)| job.log(level, &text));
+    }
+
+    /// Takes over the parameters that changed.
+    #[cold]
+    fn change(&mut self, job: &Job<'_>) {
+        for (id, value) in job.changes() {
+            if let Some(known) = self.values.iter_mut().find(|(known, _)| *known == id) {
+                known.1 = value;
+            }
+        }
+    }
+
     fn take_said(&self) -> Vec<(u32, String)> {
-        self.has_said.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
+        let said = std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner));
+        UNSAID.fetch_sub(said.len(), Ordering::Relaxed);
+        said
     }
 }
 
@@ -249,15 +266,15 @@ const FACE: abi::Host = abi::Host {
     extension,
 };
 
-/// The call of the instance that has `host` that is under way on this thread, if one
-/// is.
+/// What the instance that has `host` was called with on this thread, if it was.
 ///
 /// # Safety
 /// `host` is what the instance was given, and this is called by it.
-unsafe fn present(host: *const abi::Host) -> Option<Present> {
+unsafe fn present(host: *const abi::Host) -> Option<*mut Job<'static>> {
     // SAFETY: the host's context is its own address.
     let own = unsafe { (*host).context.cast::<Host>().cast_const() };
-    PRESENT.get().filter(|call| ptr::eq(call.host, own))
+    let present = PRESENT.get();
+    ptr::eq(present.host, own).then_some(present.job)
 }
 
 /// Whom to ask during that call.
@@ -265,8 +282,8 @@ unsafe fn present(host: *const abi::Host) -> Option<Present> {
 /// # Safety
 /// As [`present`]; of what it gives one is used at a time.
 unsafe fn desk<'a>(host: *const abi::Host) -> Option<&'a mut (dyn Desk + 'static)> {
-    // SAFETY: the caller's; the desk is there for as long as the call is.
-    unsafe { present(host).map(|call| &mut *call.desk) }
+    // SAFETY: the caller's; the job and its desk are there for as long as the call is.
+    unsafe { present(host).map(|job| Job::desk_of(job)) }
 }
 
 unsafe extern "C" fn log(host: *const abi::Host, level: u32, text: *const c_char) {
@@ -278,16 +295,13 @@ unsafe extern "C" fn log(host: *const abi::Host, level: u32, text: *const c_char
         return;
     }
     // SAFETY: the host's context is its own address; of what is there threads share
-    // an atomic and a mutex.
-    let (queue, has_said) = unsafe {
-        let own = (*host).context.cast::<Host>();
-        (&(*own).said, &(*own).has_said)
-    };
+    // the mutex.
+    let queue = unsafe { &(*(*host).context.cast::<Host>()).said };
     if let Ok(mut queue) = queue.try_lock()
         && queue.len() < SAID
     {
         queue.push((level, text.to_owned()));
-        has_said.store(true, Ordering::Relaxed);
+        UNSAID.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -301,8 +315,8 @@ pub(crate) unsafe extern "C" fn log_of_library(_: *const abi::Host, _: u32, text
 }
 
 unsafe extern "C" fn now_ns(host: *const abi::Host) -> u64 {
-    // SAFETY: as `present`.
-    unsafe { present(host) }.map_or(0, |call| call.now)
+    // SAFETY: as `present`; the job is there for as long as the call is.
+    unsafe { present(host).map_or(0, |job| (*Job::call_of(job)).now_ns) }
 }
 
 unsafe extern "C" fn frame_new(

@@ -141,8 +141,19 @@ impl PluginNode {
         Ok(())
     }
 
+    /// What comes after the last of the first input is for nobody.
+    #[cold]
+    fn decline_others(&self, cx: &mut Context<'_>) {
+        for port in 1..if cx.has_ended(0) { self.desk.inputs.len() } else { 0 } {
+            while cx.pop(port).is_some() {
+                cx.dropped(DropReason::Declined);
+            }
+        }
+    }
+
     /// Takes of the inputs but the first the latest frames that are not younger than
     /// `captured`.
+    #[inline(never)]
     fn take_others(&mut self, cx: &mut Context<'_>, captured: Timestamp) {
         for (port, slot) in self.desk.inputs.iter_mut().enumerate().skip(1) {
             loop {
@@ -179,15 +190,12 @@ impl PluginNode {
 impl Node for PluginNode {
     fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some(first) = cx.pop(0) else {
-            // What comes after the last of the first input is for nobody.
-            for port in 1..if cx.has_ended(0) { self.desk.inputs.len() } else { 0 } {
-                while cx.pop(port).is_some() {
-                    cx.dropped(DropReason::Declined);
-                }
-            }
+            self.decline_others(cx);
             return Ok(());
         };
-        self.take_others(cx, first.header.captured);
+        if self.desk.inputs.len() > 1 {
+            self.take_others(cx, first.header.captured);
+        }
         self.make_outputs(cx, first);
         self.call(cx, 0).map(drop)
     }
@@ -257,6 +265,7 @@ impl Node for PluginNode {
 }
 
 /// A frame of the pool of output `port` that is like `other`.
+#[inline(never)]
 fn like(cx: &mut Context<'_>, port: usize, other: &Frame) -> Option<Frame> {
     let header = other.header.clone();
     Some(match *other.format() {
