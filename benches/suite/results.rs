@@ -250,6 +250,12 @@ const METRICS: &[(&str, &str)] = &[
     ("off_percent", "processor time with nothing on, %"),
     ("on_percent", "with everything on, %"),
     ("on_to_off", "on, against off"),
+    ("built_in_ns_per_call", "a built-in node's call, ns"),
+    ("plugin_ns_per_call", "a plugin's call that does the same, ns"),
+    ("added_ns_per_call", "added by the plugin interface, ns"),
+    ("in_process_p50_us", "a copy of a picture in this process at p50, µs"),
+    ("isolated_p50_us", "the same in a process of its own at p50, µs"),
+    ("added_p50_us", "added by the process, µs"),
     ("first_frame_ms", "to the first frame, ms"),
     ("peak_rss_mb", "most memory, MB"),
 ];
