@@ -39,7 +39,7 @@ setup: ## install what is missing (Debian packages, through apt-get)
 	  $$as_root apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive $$as_root apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $$missing; \
 	fi
-	@command -v cargo >/dev/null || { echo "Please install Rust 1.88 or newer: https://rustup.rs" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "Please install Rust 1.89 or newer: https://rustup.rs" >&2; exit 1; }
 	@cargo --version | awk '{split($$2, v, "."); exit !(v[1] > 1 || v[2] >= 88)}' \
 	  || { echo "Please update Rust to 1.88 or newer: this is $$(cargo --version)" >&2; exit 1; }
 

@@ -2,6 +2,7 @@
 //! media's direction.
 
 use crate::event::Key;
+use crate::own::Own;
 use crate::param::Value;
 
 /// The output through which a message came up from downstream.
@@ -32,4 +33,6 @@ pub enum Control {
         /// Bits per second, payload only.
         bps: u32,
     },
+    /// In words of the kind's own; what a node does not know it lets be.
+    Own(Own),
 }

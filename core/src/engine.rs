@@ -20,6 +20,7 @@ use crate::event::EventKind;
 use crate::graph::Graph;
 use crate::lane::{Lane, Message, Notice};
 use crate::media_type::Medium;
+use crate::own::Own;
 use crate::param::Value;
 use crate::report::{EndToEnd, Report};
 use crate::schedule::{self, Schedule};
@@ -117,15 +118,21 @@ pub struct Progress {
 #[derive(Clone)]
 pub struct Handle {
     stop: Arc<AtomicBool>,
-    sets: Sender<Set>,
+    sayings: Sender<Saying>,
     asks: Sender<Notice>,
     requests: Sender<Request>,
 }
 
-pub(crate) struct Set {
+/// What is said to a node.
+pub(crate) struct Saying {
+    /// Its name in the graph.
     pub(crate) node: String,
-    pub(crate) param: String,
-    pub(crate) value: Value,
+    pub(crate) what: What,
+}
+
+pub(crate) enum What {
+    Set { param: String, value: Value },
+    Own(Own),
 }
 
 /// What somebody asked for.
@@ -166,8 +173,18 @@ impl Handle {
     /// Gives a live parameter of a node a new value. A name or value that does
     /// not fit is told as a `Notice` of the run. \[control\]
     pub fn set(&self, node: &str, param: &str, value: Value) {
-        // The run may be over, in which case there is nothing to set.
-        let _ = self.sets.send(Set { node: node.to_owned(), param: param.to_owned(), value });
+        self.say(node, What::Set { param: param.to_owned(), value });
+    }
+
+    /// Tells a node something in words of its kind's own: its crate says which there
+    /// are. A name that does not fit is told as a `Notice` of the run. \[control\]
+    pub fn tell(&self, node: &str, words: Own) {
+        self.say(node, What::Own(words));
+    }
+
+    fn say(&self, node: &str, what: What) {
+        // The run may be over, in which case there is nobody to tell.
+        let _ = self.sayings.send(Saying { node: node.to_owned(), what });
     }
 
     /// For reading the ledger while the engine runs. \[any\]
@@ -216,7 +233,7 @@ pub struct Engine {
     supervisor: Supervisor,
     lanes: LaneDriver,
     notices: Receiver<Notice>,
-    sets: Receiver<Set>,
+    sayings: Receiver<Saying>,
     requests: Receiver<Request>,
     handle: Handle,
     options: Options,
@@ -231,7 +248,7 @@ impl Engine {
     /// in the graph file.
     pub fn new(graph: Graph, options: Options) -> Result<Self, Diagnostics> {
         let (sender, notices) = crossbeam_channel::bounded(NOTICES.max(2 * graph.nodes.len()));
-        let (set, sets) = crossbeam_channel::unbounded();
+        let (say, sayings) = crossbeam_channel::unbounded();
         let (request, requests) = crossbeam_channel::unbounded();
         let mut lanes = if options.clock.is_virtual() {
             LaneDriver::InTurn(Vec::new())
@@ -241,8 +258,8 @@ impl Engine {
         let schedule = Schedule::compile(&graph, schedule::cores(&options.clock));
         let asks = sender.clone();
         let supervisor = Supervisor::new(graph, schedule, &options, sender, &mut lanes)?;
-        let handle = Handle { stop: Arc::default(), sets: set, requests: request, asks };
-        Ok(Self { supervisor, lanes, notices, sets, requests, handle, options })
+        let handle = Handle { stop: Arc::default(), sayings: say, requests: request, asks };
+        Ok(Self { supervisor, lanes, notices, sayings, requests, handle, options })
     }
 
     /// For stopping and changing the run from elsewhere. \[any\]
@@ -320,9 +337,9 @@ impl Engine {
     /// was anything.
     fn attend(&mut self, observe: &mut dyn FnMut(Update<'_>)) -> bool {
         let mut any = false;
-        while let Ok(set) = self.sets.try_recv() {
+        while let Ok(saying) = self.sayings.try_recv() {
             any = true;
-            self.supervisor.set(&set, observe);
+            self.supervisor.say(saying, observe);
         }
         while let Ok(notice) = self.notices.try_recv() {
             any = true;
@@ -359,7 +376,7 @@ impl Engine {
         let limit = instants.min().map_or(TICK, |at| at.since(now).min(TICK));
         let mut select = crossbeam_channel::Select::new();
         select.recv(&self.notices);
-        select.recv(&self.sets);
+        select.recv(&self.sayings);
         if !fading {
             select.recv(&self.requests);
         }

@@ -9,6 +9,7 @@ use crate::budget::Remedy;
 use crate::fault::Fault;
 use crate::ledger::NodeId;
 use crate::media_type::Medium;
+use crate::own::Own;
 
 /// Tells apart what appears and vanishes at one node's group of ports: one
 /// participant, say. Never used again by that node.
@@ -25,6 +26,12 @@ pub enum LeaveReason {
     TimedOut,
     /// The room or the transport went away.
     Closed,
+    /// Somebody who may do so put them out.
+    Kicked,
+    /// They stay, unseen.
+    Hidden,
+    /// They joined again elsewhere, which ended this login.
+    Replaced,
 }
 
 impl fmt::Display for LeaveReason {
@@ -33,6 +40,9 @@ impl fmt::Display for LeaveReason {
             Self::Left => "left by choice",
             Self::TimedOut => "timed out",
             Self::Closed => "the room closed",
+            Self::Kicked => "was put out",
+            Self::Hidden => "stays unseen",
+            Self::Replaced => "joined again elsewhere",
         })
     }
 }
@@ -132,6 +142,8 @@ pub enum EventKind {
     Renewed(Renewal),
     /// The node has put out its last frame.
     Ended,
+    /// In the node's own words.
+    Own(Own),
     /// Anything else worth telling a person.
     Notice(Arc<str>),
 }
@@ -211,6 +223,7 @@ impl fmt::Display for EventKind {
             Self::Degraded { level } => write!(f, "does less: level {level} of 3"),
             Self::Renewed(renewal) => renewal.fmt(f),
             Self::Ended => f.write_str("ended"),
+            Self::Own(own) => own.fmt(f),
             Self::Notice(text) => f.write_str(text),
         }
     }

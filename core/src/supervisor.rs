@@ -21,7 +21,7 @@ use crate::cell::OnFault;
 use crate::clock::Clock;
 use crate::control::{Control, Through};
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::engine::{Options, Set, Update};
+use crate::engine::{Options, Saying, Update, What};
 use crate::event::{Event, EventKind, Figure, Key};
 use crate::fault::FaultKind;
 use crate::frame::{Buffer, FrameBody, FramePool};
@@ -34,6 +34,7 @@ use crate::link::{LinkId, Overflow, Shell};
 use crate::node::{Node, Shared};
 use crate::param::Value;
 use crate::pool::{Places, Pool, places};
+use crate::registry::NodeSpec;
 use crate::report::{Breach, FaultReport};
 use crate::schedule::Schedule;
 use crate::timestamp::Timestamp;
@@ -421,31 +422,23 @@ impl Supervisor {
         }
     }
 
-    /// Gives a live parameter a new value.
-    pub(crate) fn set(&mut self, set: &Set, observe: &mut dyn FnMut(Update<'_>)) {
-        let found =
-            self.nodes.iter().find(|(_, entry)| entry.leaving.is_none() && *entry.node.name == *set.node);
-        let checked =
-            found.ok_or_else(|| format!("there is no node {}", set.node)).and_then(|(id, entry)| {
-                let spec = entry.node.spec;
-                let param = spec
-                    .param(&set.param)
-                    .ok_or_else(|| format!("{} has no parameter {}", spec.kind, set.param))?;
-                if !param.live {
-                    return Err(format!("{} of {} cannot change while running", param.name, spec.kind));
-                }
-                Ok((
-                    *id,
-                    param.name,
-                    param.accept(&set.value).map_err(|why| format!("{} {why}", param.name))?,
-                ))
-            });
-        match checked {
-            Ok((id, param, value)) => self.send_set(id, param, value),
-            Err(why) => {
-                let kind = EventKind::Notice(why.into());
-                observe(Update::Event { at: self.seconds(self.clock.now()), node: &set.node, kind: &kind });
+    /// Says something to a node: a live parameter's new value, or words of its own.
+    pub(crate) fn say(&mut self, saying: Saying, observe: &mut dyn FnMut(Update<'_>)) {
+        let Saying { node: name, what } = saying;
+        let found = self.nodes.iter().find(|(_, entry)| entry.leaving.is_none() && *entry.node.name == *name);
+        let said = match (found, what) {
+            (None, _) => Err(format!("there is no node {name}")),
+            (Some((&id, entry)), What::Own(words)) => {
+                self.send(id, entry.lane, Control::Own(words));
+                Ok(())
             }
+            (Some((&id, entry)), What::Set { param, value }) => {
+                accept(entry.node.spec, &param, &value).map(|(param, value)| self.send_set(id, param, value))
+            }
+        };
+        if let Err(why) = said {
+            let kind = EventKind::Notice(why.into());
+            observe(Update::Event { at: self.seconds(self.clock.now()), node: &name, kind: &kind });
         }
     }
 
@@ -457,8 +450,12 @@ impl Supervisor {
         if let Some(node) = described.and_then(|index| self.graph.nodes.get_mut(index)) {
             node.params.set(param, value.clone());
         }
-        let control = Control::Set { param, value };
-        post(&self.lanes[&entry.lane].mailbox, Message::Control { node: id, control, through: None });
+        let lane = entry.lane;
+        self.send(id, lane, Control::Set { param, value });
+    }
+
+    fn send(&self, node: NodeId, lane: usize, control: Control) {
+        post(&self.lanes[&lane].mailbox, Message::Control { node, control, through: None });
     }
 
     /// Deals with what a lane says.
@@ -608,6 +605,16 @@ fn new_lane(
 /// Posts what must not be lost. The box is far larger than what the supervisor
 /// ever has under way, so it is full only if the lane is stuck, and then nothing
 /// it is told matters any more.
+/// A live parameter of a kind as it declares it, and a value for it as it takes it.
+fn accept(spec: &NodeSpec, param: &str, value: &Value) -> Result<(&'static str, Value), String> {
+    let param = spec.param(param).ok_or_else(|| format!("{} has no parameter {param}", spec.kind))?;
+    if !param.live {
+        return Err(format!("{} of {} cannot change while running", param.name, spec.kind));
+    }
+    let value = param.accept(value).map_err(|why| format!("{} {why}", param.name))?;
+    Ok((param.name, value))
+}
+
 fn post(mailbox: &Mailbox, message: Message) {
     let _ = mailbox.post(message);
 }

@@ -3,8 +3,10 @@
 mod join;
 mod mem;
 mod peers;
+pub mod protocol;
 pub mod rtcp;
 pub mod rtp_header;
+pub mod server;
 mod transport;
 mod udp;
 mod udp_reader;

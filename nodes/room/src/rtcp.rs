@@ -124,8 +124,9 @@ fn bitrate(body: &[u8]) -> Option<(Ssrc, u32)> {
         return None;
     }
     let (exponent, mantissa) = (body.get(13)? >> 2, word(body, 12)? & 0x3_ffff);
-    let bps =
-        u64::from(mantissa).checked_shl(u32::from(exponent)).filter(|bps| bps >> exponent == mantissa.into());
+    let bps = u64::from(mantissa)
+        .checked_shl(u32::from(exponent))
+        .filter(|bps| bps >> exponent == u64::from(mantissa));
     Some((Ssrc(word(body, 16)?), bps.map_or(u32::MAX, |bps| u32::try_from(bps).unwrap_or(u32::MAX))))
 }
 

@@ -306,7 +306,7 @@ impl Transport for UdpTransport {
         match control {
             Control::KeyFrame => rtcp::write_picture_loss(&mut self.out, self.reporter, media),
             Control::Bitrate { bps } => rtcp::write_bitrate(&mut self.out, self.reporter, media, *bps),
-            Control::Set { .. } => return,
+            Control::Set { .. } | Control::Own(_) => return,
         }
         self.flush();
     }

@@ -1,0 +1,88 @@
+//! `Member`: a participant's session, as its room keeps it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sidetone_core::Timestamp;
+use sidetone_core::timestamp::duration_nanos;
+
+use crate::protocol::{StreamInfo, UserName, Wish};
+use crate::server::claims::Grants;
+use crate::server::replay::PersonId;
+use crate::server::room::{LinkId, Settings};
+
+/// How long before its end a participant is warned that its token expires.
+const WARNINGS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(10)];
+/// How long after its end a token may be renewed.
+const RENEWAL: Duration = Duration::from_secs(5);
+/// A participant whose media come, but whose link is gone, is waited for so many
+/// graces.
+const GRACES: u32 = 3;
+
+/// A session of a participant.
+pub(super) struct Member {
+    pub(super) id: PersonId,
+    pub(super) user: UserName,
+    pub(super) grants: Grants,
+    pub(super) until: Timestamp,
+    pub(super) session: String,
+    /// What says that the session is its own: the present secret, and the one before
+    /// until something came over the present link, since the answer that told of the
+    /// present one may have been lost.
+    pub(super) secret: String,
+    pub(super) secret_before: Option<String>,
+    /// None while it is away.
+    pub(super) link: Option<LinkId>,
+    /// When something last came over the link.
+    pub(super) spoke: Timestamp,
+    /// When anything last came, media too.
+    pub(super) heard: Timestamp,
+    /// The last offer that was asked of the media, and what it is to publish.
+    pub(super) pending: Option<Pending>,
+    /// Its last offer.
+    pub(super) g: u32,
+    pub(super) streams: Vec<StreamInfo>,
+    pub(super) auto_play: bool,
+    /// What it asked to play, and how well; what it asked to play no more.
+    pub(super) plays: BTreeMap<u32, Wish>,
+    pub(super) stopped: BTreeSet<u32>,
+    /// How many warnings that the token expires it was given.
+    pub(super) warned: usize,
+}
+
+pub(super) struct Pending {
+    pub(super) re: u32,
+    pub(super) g: u32,
+    /// What is published already, and what is new, without a codec.
+    pub(super) streams: Vec<(String, StreamInfo)>,
+}
+
+/// What is due of a participant.
+#[derive(Clone, Copy)]
+pub(super) enum Due {
+    /// Its link is to be given up.
+    Cut,
+    /// It has been away too long.
+    Gone,
+    Warning,
+    Expired,
+}
+
+impl Member {
+    /// What is due next, and when.
+    pub(super) fn due(&self, settings: &Settings) -> (Timestamp, Due) {
+        let Settings { grace, ping, .. } = *settings;
+        let absence = match self.link {
+            Some(_) => (self.spoke + ping * 3, Due::Cut),
+            None => ((self.heard + grace).min(self.spoke + grace * GRACES), Due::Gone),
+        };
+        let expiry = match WARNINGS.get(self.warned) {
+            Some(&before) => (
+                Timestamp::from_nanos(self.until.nanos().saturating_sub(duration_nanos(before))),
+                Due::Warning,
+            ),
+            None => (self.until + RENEWAL, Due::Expired),
+        };
+        if expiry.0 < absence.0 { expiry } else { absence }
+    }
+}
