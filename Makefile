@@ -40,8 +40,8 @@ setup: ## install what is missing (Debian packages, through apt-get)
 	  DEBIAN_FRONTEND=noninteractive $$as_root apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $$missing; \
 	fi
 	@command -v cargo >/dev/null || { echo "Please install Rust 1.89 or newer: https://rustup.rs" >&2; exit 1; }
-	@cargo --version | awk '{split($$2, v, "."); exit !(v[1] > 1 || v[2] >= 88)}' \
-	  || { echo "Please update Rust to 1.88 or newer: this is $$(cargo --version)" >&2; exit 1; }
+	@cargo --version | awk '{split($$2, v, "."); exit !(v[1] > 1 || v[2] >= 89)}' \
+	  || { echo "Please update Rust to 1.89 or newer: this is $$(cargo --version)" >&2; exit 1; }
 
 call: setup ## a ten-second call between two people in one process; see out/
 	cargo build --release --locked --bin sidetone
