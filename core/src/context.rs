@@ -314,7 +314,7 @@ impl Context<'_> {
         self.wiring.sequence += 1;
         self.wiring.flow += 1;
         let trail = Some(Trail::begin(&self.wiring.trails, captured, self.wiring.flow));
-        Header { pts: captured, captured, duration, sequence, flags: Flags::default(), trail }
+        Header { pts: captured, captured, duration, sequence, trail, ..Header::default() }
     }
 
     /// A sound frame from the pool of output `port`; its samples are left over

@@ -145,6 +145,9 @@ pub struct Header {
     pub sequence: u64,
     /// What is true of it.
     pub flags: Flags,
+    /// How loud its sound is, as RFC 6464 has it: from 0, the loudest, to 127 dB below
+    /// that, which is silence; `None` where nobody has measured it.
+    pub loudness: Option<u8>,
     /// Where its time went so far; `None` where nobody follows it.
     pub(crate) trail: Option<Trail>,
 }

@@ -22,7 +22,8 @@
 //! up to `bitrate_kbps`. Packets of 2 bytes or less under DTX are not sent (RFC
 //! 7587 § 3.1.3); the next one has the marker and its own time, so that the gap
 //! shows. Times of packets are counted in samples; they start afresh where the
-//! sound's own leave them by more than a frame and 20 ms.
+//! sound's own leave them by more than a frame and 20 ms. Headers of packets
+//! say how loud their sound is, by its root mean square.
 //!
 //! ```toml
 //! sidetone = 1
@@ -289,6 +290,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn packets_say_how_loud_their_sound_is() {
+        let mut node = Harness::new(&SPEC, &[]);
+        for amplitude in [1.0, 0.1, 0.0] {
+            let sine: Vec<f32> =
+                (0..960).map(|n| amplitude * (n as f32 * std::f32::consts::TAU / 48.0).sin()).collect();
+            node.push(0, node.audio(48_000, &[&sine]));
+            node.advance(Duration::from_millis(20));
+        }
+        let loudness: Vec<_> = node.take(0).iter().map(|packet| packet.header.loudness).collect();
+        assert_eq!(loudness, [Some(3), Some(23), Some(127)], "a sine is 3 dB below a square");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Read in place, without allocating; packets pass through whole.
 
-use sidetone_core::rtp::{ABS_CAPTURE_TIME_ID, Ssrc};
+use sidetone_core::rtp::{ABS_CAPTURE_TIME_ID, AUDIO_LEVEL_ID, Ssrc};
 
 /// Bytes of the fixed part.
 const FIXED: usize = 12;
@@ -20,6 +20,8 @@ pub struct RtpHeader {
     pub ssrc: Ssrc,
     /// When it was captured, as a 64-bit NTP time, where the packet says.
     pub captured_ntp: Option<u64>,
+    /// How loud its sound is, 0 to 127 dB below full scale, likewise.
+    pub loudness: Option<u8>,
 }
 
 /// Whether a datagram that shares RTP's port is RTCP, RFC 5761 § 4. \[any\]
@@ -38,14 +40,20 @@ impl RtpHeader {
             return None;
         }
         let mut rest = bytes.get(FIXED + 4 * usize::from(fixed[0] & 0x0f)..)?;
-        let mut captured_ntp = None;
+        let (mut captured_ntp, mut loudness) = (None, None);
         if fixed[0] & 0x10 != 0 {
             let head: &[u8; 4] = rest.first_chunk()?;
             let length = 4 * usize::from(u16::from_be_bytes([head[2], head[3]]));
             let extensions = rest.get(4..4 + length)?;
             // RFC 8285 § 4.2: the one-byte form.
             if head[..2] == [0xbe, 0xde] {
-                captured_ntp = capture_time(extensions);
+                captured_ntp = extension(extensions, ABS_CAPTURE_TIME_ID)
+                    .and_then(<[u8]>::first_chunk)
+                    .map(|ntp| u64::from_be_bytes(*ntp));
+                loudness = match extension(extensions, AUDIO_LEVEL_ID) {
+                    Some([level]) => Some(level & 0x7f),
+                    _ => None,
+                };
             }
             rest = &rest[4 + length..];
         }
@@ -61,11 +69,13 @@ impl RtpHeader {
             timestamp: word(fixed, 4),
             ssrc: Ssrc(word(fixed, 8)),
             captured_ntp,
+            loudness,
         })
     }
 }
 
-fn capture_time(mut extensions: &[u8]) -> Option<u64> {
+/// The value of extension `wanted`.
+fn extension(mut extensions: &[u8], wanted: u8) -> Option<&[u8]> {
     while let [head, rest @ ..] = extensions {
         let (id, length) = (head >> 4, usize::from(head & 0x0f) + 1);
         extensions = match id {
@@ -73,9 +83,7 @@ fn capture_time(mut extensions: &[u8]) -> Option<u64> {
             0 => rest,
             // RFC 8285 § 4.2: stop at id 15.
             15 => return None,
-            ABS_CAPTURE_TIME_ID => {
-                return rest.get(..length)?.first_chunk().map(|ntp| u64::from_be_bytes(*ntp));
-            }
+            _ if id == wanted => return rest.get(..length),
             _ => rest.get(length..)?,
         };
     }
@@ -95,10 +103,10 @@ mod tests {
         let mut packet = vec![0x91, 0x80 | 45, 0, 1, 0, 0, 0, 9, 1, 2, 3, 4];
         packet.extend([0; 4]);
         packet.extend([0xbe, 0xde, 0, 4]);
-        packet.extend([0x21, 7, 7, 0, 0x17, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0]);
+        packet.extend([0x31, 7, 7, 0, 0x17, 1, 2, 3, 4, 5, 6, 7, 8, 0x20, 0x80 | 30, 0]);
         packet.push(0xff);
         let header = RtpHeader::read(&packet).unwrap();
-        assert_eq!(header.captured_ntp, Some(0x0102_0304_0506_0708));
+        assert_eq!((header.captured_ntp, header.loudness), (Some(0x0102_0304_0506_0708), Some(30)));
         assert_eq!((header.payload_type, header.marker, header.ssrc), (45, true, Ssrc(0x0102_0304)));
         assert_eq!(header.timestamp, 9);
         for length in 0..32 {

@@ -11,7 +11,8 @@
 //! offset, as sequence numbers do (RFC 3550 § 5.1). Every packet tells when its
 //! sound was captured, by the abs-capture-time extension in its short form: 8
 //! bytes of NTP time, 12 with their header and padding, and 4 that open the
-//! extension block. Of silence (empty packets, or those of at most two bytes,
+//! extension block; and how loud it is, where the encoder says so, by that of RFC
+//! 6464, which fits in the padding. Of silence (empty packets, or those of at most two bytes,
 //! which say that nothing follows) the first is sent and the rest is not; the
 //! receiver sees by the timestamps how long it was. The first packet after it
 //! has the marker bit (RFC 3551 § 4.1). Once a second and at the end the figure

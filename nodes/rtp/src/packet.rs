@@ -8,18 +8,20 @@ use std::fmt;
 use std::ops::Range;
 
 use sidetone_core::Timestamp;
-use sidetone_core::rtp::{ABS_CAPTURE_TIME_ID, Ssrc, ntp_of, timestamp_of};
+use sidetone_core::rtp::{ABS_CAPTURE_TIME_ID, AUDIO_LEVEL_ID, Ssrc, ntp_of, timestamp_of};
 
 /// The bytes before the payload of a packet that we send: 12 of fixed header,
 /// 4 that open the extension block (RFC 8285 § 4.2: 0xBEDE and its length in
-/// words), and 12 of abs-capture-time in its short form (1 of id and length, 8
-/// of NTP time, 3 of padding).
+/// words), 9 of abs-capture-time in its short form (1 of id and length, 8 of NTP
+/// time), and 3 that the audio level of sound fits in, padding otherwise.
 pub const HEADER_BYTES: usize = 28;
 
 /// The profile of one-byte header extensions, RFC 8285 § 4.2.
 const ONE_BYTE: u16 = 0xBEDE;
 /// That of two-byte ones; the lower four bits are the application's, § 4.3.
 const TWO_BYTE: u16 = 0x1000;
+/// What is fainter than so many decibels below full scale is taken for no voice.
+const FAINT: u8 = 50;
 
 /// The fields of a packet's header that we use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Header {
     pub ssrc: Ssrc,
     /// When its first sample was captured, if the sender says so.
     pub captured: Option<Timestamp>,
+    /// How loud its sound is, 0 to 127 dB below full scale, likewise.
+    pub loudness: Option<u8>,
 }
 
 /// A packet in received bytes.
@@ -98,13 +102,14 @@ pub fn parse(bytes: &[u8]) -> Result<(Header, Range<usize>), Malformed> {
         timestamp: u32_at(bytes, 4)?,
         ssrc: Ssrc(u32_at(bytes, 8)?),
         captured: None,
+        loudness: None,
     };
     let mut start = 12 + 4 * usize::from(first & 0x0f);
     if first & 0x10 != 0 {
         let profile = u16_at(bytes, start)?;
         let length = 4 * usize::from(u16_at(bytes, start + 2)?);
         let block = bytes.get(start + 4..start + 4 + length).ok_or(Malformed::Short)?;
-        header.captured = capture_time(profile, block)?;
+        read_extensions(profile, block, &mut header)?;
         start += 4 + length;
     }
     if start > bytes.len() {
@@ -125,7 +130,7 @@ pub fn parse(bytes: &[u8]) -> Result<(Header, Range<usize>), Malformed> {
 /// Writes the header of a packet that we send, [`HEADER_BYTES`] long; `None` if
 /// `to` is shorter. \[real-time\]
 #[must_use]
-pub fn write_header(header: &Header, captured: Timestamp, to: &mut [u8]) -> Option<usize> {
+pub fn write_header(header: &Header, to: &mut [u8]) -> Option<usize> {
     let to = to.get_mut(..HEADER_BYTES)?;
     to[0] = 0x90; // version 2, no padding, an extension, no contributing source
     to[1] = u8::from(header.marker) << 7 | header.payload_type & 0x7f;
@@ -134,21 +139,28 @@ pub fn write_header(header: &Header, captured: Timestamp, to: &mut [u8]) -> Opti
     to[8..12].copy_from_slice(&header.ssrc.0.to_be_bytes());
     to[12..14].copy_from_slice(&ONE_BYTE.to_be_bytes());
     to[14..16].copy_from_slice(&3u16.to_be_bytes());
-    to[16] = ABS_CAPTURE_TIME_ID << 4 | 7; // length 8, written as one less
-    to[17..25].copy_from_slice(&ntp_of(captured).to_be_bytes());
-    to[25..28].fill(0);
+    to[16..28].fill(0);
+    if let Some(captured) = header.captured {
+        to[16] = ABS_CAPTURE_TIME_ID << 4 | 7; // length 8, written as one less
+        to[17..25].copy_from_slice(&ntp_of(captured).to_be_bytes());
+    }
+    if let Some(loudness) = header.loudness {
+        to[25] = AUDIO_LEVEL_ID << 4; // length 1
+        // RFC 6464 § 3: the first bit says that there is a voice. Nobody has looked
+        // for one: whatever is to be heard may be it.
+        to[26] = u8::from(loudness < FAINT) << 7 | loudness & 0x7f;
+    }
     Some(HEADER_BYTES)
 }
 
-/// Looks for abs-capture-time, in its short (8) or long form (16 bytes, of
-/// which the clock offset is not used). RFC 8285 § 4.1: elements follow one
-/// another, zero bytes between them are padding.
-fn capture_time(profile: u16, block: &[u8]) -> Result<Option<Timestamp>, Malformed> {
+/// Looks for the audio level, and for abs-capture-time in its short (8) or long form
+/// (16 bytes, of which the clock offset is not used). RFC 8285 § 4.1: elements follow
+/// one another, zero bytes between them are padding.
+fn read_extensions(profile: u16, block: &[u8], header: &mut Header) -> Result<(), Malformed> {
     let two_byte = profile & 0xfff0 == TWO_BYTE;
     if profile != ONE_BYTE && !two_byte {
-        return Ok(None);
+        return Ok(());
     }
-    let mut found = None;
     let mut rest = block;
     while let [first, tail @ ..] = rest {
         if *first == 0 {
@@ -165,12 +177,16 @@ fn capture_time(profile: u16, block: &[u8]) -> Result<Option<Timestamp>, Malform
             (*first >> 4, usize::from(*first & 0x0f) + 1, tail)
         };
         let value = tail.get(..length).ok_or(Malformed::Length)?;
-        if id == ABS_CAPTURE_TIME_ID && (length == 8 || length == 16) {
-            found = value.first_chunk().map(|ntp| timestamp_of(u64::from_be_bytes(*ntp)));
+        match (id, value) {
+            (ABS_CAPTURE_TIME_ID, _) if length == 8 || length == 16 => {
+                header.captured = value.first_chunk().map(|ntp| timestamp_of(u64::from_be_bytes(*ntp)));
+            }
+            (AUDIO_LEVEL_ID, [level]) => header.loudness = Some(level & 0x7f),
+            _ => {}
         }
         rest = &tail[length..];
     }
-    Ok(found)
+    Ok(())
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
@@ -203,7 +219,7 @@ mod tests {
         header.csrc = (0..rng.usize(..16)).map(|_| rng.u32(..)).collect();
         header.padding = rng.bool();
         for _ in 0..rng.usize(..4) {
-            let length = if rng.bool() { 8 } else { rng.usize(1..=16) };
+            let length = [1, 8, rng.usize(1..=16)][rng.usize(..3)];
             let value: Vec<u8> = (0..length).map(|_| rng.u8(..)).collect();
             header.set_extension(rng.u8(1..=14), Bytes::from(value)).unwrap();
         }
@@ -224,6 +240,8 @@ mod tests {
             .filter(|value| matches!(value.len(), 8 | 16))
             .map(|value| timestamp_of(u64::from_be_bytes(*value.first_chunk().unwrap())));
         assert_eq!(ours.header.captured, captured);
+        let level = header.get_extension(AUDIO_LEVEL_ID).filter(|value| value.len() == 1);
+        assert_eq!(ours.header.loudness, level.map(|value| value[0] & 0x7f));
     }
 
     #[test]
@@ -240,22 +258,22 @@ mod tests {
     fn the_twin_reads_what_we_write_alike() {
         let mut rng = Rng::with_seed(2);
         for _ in 0..20_000 {
-            let captured = Timestamp::from_nanos(rng.u64(..1 << 60));
             let header = Header {
                 marker: rng.bool(),
                 payload_type: rng.u8(..128),
                 sequence: rng.u16(..),
                 timestamp: rng.u32(..),
                 ssrc: Ssrc(rng.u32(..)),
-                captured: Some(captured),
+                captured: Some(Timestamp::from_nanos(rng.u64(..1 << 60))),
+                loudness: rng.bool().then(|| rng.u8(..128)),
             };
             let mut bytes = vec![0xff; HEADER_BYTES + rng.usize(..40)];
-            assert_eq!(write_header(&header, captured, &mut bytes), Some(HEADER_BYTES));
+            assert_eq!(write_header(&header, &mut bytes), Some(HEADER_BYTES));
             let ours = Packet::parse(&bytes).unwrap();
             assert_eq!(ours.header, header);
             same(&ours, &rtc_rtp::Packet::unmarshal(&mut &bytes[..]).unwrap());
         }
-        assert_eq!(write_header(&Header::default(), Timestamp::ZERO, &mut [0; HEADER_BYTES - 1]), None);
+        assert_eq!(write_header(&Header::default(), &mut [0; HEADER_BYTES - 1]), None);
     }
 
     #[test]

@@ -76,14 +76,15 @@ impl Sender {
             sequence: self.sequence,
             timestamp: self.offset.wrapping_add(units(header.pts, self.codec.clock_rate())),
             ssrc: self.ssrc,
-            captured: None,
+            captured: Some(header.captured),
+            loudness: header.loudness,
         };
         self.sequence = self.sequence.wrapping_add(1);
         let captured = header.captured;
         let end = captured + header.duration;
         let mut frame = cx.rtp(0, self.codec, HEADER_BYTES + room, header);
         let storage = frame.storage_mut();
-        let start = write_header(&rtp, captured, storage).unwrap_or(0);
+        let start = write_header(&rtp, storage).unwrap_or(0);
         let written = fill(&mut storage[start..start + room]);
         frame.set_len(start + written);
         self.bytes += (start + written) as u64;

@@ -24,9 +24,17 @@ fn ms(millis: u64) -> Duration {
 
 /// The bytes of a packet.
 fn rtp(sequence: u16, timestamp: u32, ssrc: u32, marker: bool, payload: &[u8]) -> Vec<u8> {
-    let header = Header { marker, payload_type: 96, sequence, timestamp, ssrc: Ssrc(ssrc), captured: None };
+    let header = Header {
+        marker,
+        payload_type: 96,
+        sequence,
+        timestamp,
+        ssrc: Ssrc(ssrc),
+        captured: Some(VIRTUAL_START),
+        loudness: None,
+    };
     let mut bytes = vec![0; HEADER_BYTES];
-    write_header(&header, VIRTUAL_START, &mut bytes).expect("has room");
+    write_header(&header, &mut bytes).expect("has room");
     bytes.extend(payload);
     bytes
 }
