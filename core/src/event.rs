@@ -8,7 +8,6 @@ use crate::Timestamp;
 use crate::budget::Remedy;
 use crate::fault::Fault;
 use crate::ledger::NodeId;
-use crate::media_type::Medium;
 use crate::own::Own;
 
 /// Tells apart what appears and vanishes at one node's group of ports: one
@@ -77,8 +76,8 @@ pub enum EventKind {
         key: Key,
         /// The user.
         name: Arc<str>,
-        /// Sound or pictures.
-        medium: Medium,
+        /// The output of the group through which it comes: "audio".
+        port: &'static str,
     },
     /// A participant ceased to send a stream.
     StreamRemoved {
@@ -86,8 +85,8 @@ pub enum EventKind {
         key: Key,
         /// The user.
         name: Arc<str>,
-        /// Sound or pictures.
-        medium: Medium,
+        /// The output of the group through which it comes: "audio".
+        port: &'static str,
     },
     /// How loud a stream is: 0 silence, 100 full scale.
     Level {
@@ -202,8 +201,8 @@ impl fmt::Display for EventKind {
         match self {
             Self::Appeared { group, name, .. } => write!(f, "{group} {name} joined"),
             Self::Vanished { group, name, reason, .. } => write!(f, "{group} {name} left: {reason}"),
-            Self::StreamAdded { name, medium, .. } => write!(f, "{name} sends {medium}"),
-            Self::StreamRemoved { name, medium, .. } => write!(f, "{name} sends no more {medium}"),
+            Self::StreamAdded { name, port, .. } => write!(f, "{name} sends {port}"),
+            Self::StreamRemoved { name, port, .. } => write!(f, "{name} sends no more {port}"),
             Self::Level { level } => write!(f, "level {level}"),
             Self::Figure(Figure { name, unit, value }) => write!(f, "{name} {value:.2} {unit}"),
             Self::KeyFrameRequested => f.write_str("key frame requested"),

@@ -1,8 +1,9 @@
 //! `room.join`: takes part in a call: sends to everyone in a room and gives an
-//! output per participant and medium.
+//! output per participant and stream.
 //!
-//! Ports: `audio_in`, `video_in`: RTP packets to publish, each may stay
-//! unlinked → for each participant `audio` and `video`: its RTP packets.
+//! Ports: `audio_in`, `video_in`, `screen_in`, `screen_audio_in`: RTP packets to
+//! publish, each may stay unlinked → for each participant `audio`, `video`, `screen`
+//! and `screen_audio`: its RTP packets.
 //!
 //! Parameters: `url`, required: `mem://ROOM`, a room inside this engine, or
 //! `udp://LOCAL_IP:PORT?remote=IP:PORT`, plain RTP between two addresses;
@@ -14,8 +15,8 @@
 //!
 //! Latency: none over mem; over udp the system's.
 //!
-//! Events: a participant joined or left and why; began or ceased to send sound
-//! or pictures; a key frame was requested; the same user joined again elsewhere,
+//! Events: a participant joined or left and why; began or ceased to send a
+//! stream; a key frame was requested; the same user joined again elsewhere,
 //! which ends this login. Packets that come before a template has linked their
 //! participant wait for up to 1 s from when it joined, 2,048 a stream, and go
 //! as unlinked after that. A newcomer makes every publisher send a key frame.
@@ -42,15 +43,16 @@ use std::time::Duration;
 
 use sidetone_core::registry::declared;
 use sidetone_core::{
-    Codec, Context, Control, Fault, FaultKind, Finish, Format, LeaveReason, MediaType, Medium, Node,
-    NodeError, NodeSpec, ParamSpec, Params, Placement, PortSpec, Setup, Through, Timestamp,
+    Codec, Context, Control, Fault, FaultKind, Finish, Format, LeaveReason, MediaType, Medium, Mismatch,
+    Node, NodeError, NodeSpec, ParamSpec, Params, Placement, PortSpec, Setup, Through, Timestamp,
 };
 
 use crate::mem::MemTransport;
-use crate::peers::{GROUP, MEDIA, Peers};
+use crate::peers::{GROUP, OUTPUTS, Peers, SOURCES};
+use crate::protocol::{Kind, Source};
 use crate::rtcp::is_name;
 use crate::transport::Transport;
-use crate::udp::UdpTransport;
+use crate::udp::{self, UdpTransport};
 use crate::url::Url;
 
 /// The kind.
@@ -58,14 +60,21 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     kind: "room.join",
     summary: "Takes part in a call: sends to everyone in a room and gives an output per participant.",
     sheet: sidetone_core::data_sheet!("join.rs"),
-    // In the order of `Medium`, which is each port's place.
+    // In the order of `Source`, which is each port's place.
     inputs: &[
         PortSpec::new("audio_in", MediaType::rtp(Codec::Opus), "The sound to publish.").optional(),
         PortSpec::new("video_in", MediaType::rtp(Codec::Av1), "The pictures to publish.").optional(),
+        PortSpec::new("screen_in", MediaType::rtp(Codec::Av1), "A screen to publish; not over udp.")
+            .optional(),
+        PortSpec::new("screen_audio_in", MediaType::rtp(Codec::Opus), "What it lets hear; not over udp.")
+            .optional(),
     ],
     outputs: &[
-        PortSpec::new("audio", MediaType::rtp(Codec::Opus), "A participant's sound.").each(GROUP),
-        PortSpec::new("video", MediaType::rtp(Codec::Av1), "A participant's pictures.").each(GROUP),
+        PortSpec::new(OUTPUTS[0], MediaType::rtp(Codec::Opus), "A participant's sound.").each(GROUP),
+        PortSpec::new(OUTPUTS[1], MediaType::rtp(Codec::Av1), "A participant's pictures.").each(GROUP),
+        PortSpec::new(OUTPUTS[2], MediaType::rtp(Codec::Av1), "A participant's screen.").each(GROUP),
+        PortSpec::new(OUTPUTS[3], MediaType::rtp(Codec::Opus), "What a participant's screen lets hear.")
+            .each(GROUP),
     ],
     params: &[
         ParamSpec::text("url", "", "Where the room is: mem://ROOM or udp://LOCAL_IP:PORT?remote=IP:PORT.")
@@ -84,7 +93,16 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     placement: Placement::Own,
     real_time: false,
     negotiate: &|offer| {
-        login(offer.params)?;
+        let (url, _) = login(offer.params)?;
+        let beyond = offer.inputs.iter().skip(udp::SOURCES.len()).position(Option::is_some);
+        if let (Url::Udp { .. }, Some(port)) = (url, beyond) {
+            return Err(Mismatch {
+                port: port + udp::SOURCES.len(),
+                takes: "goes nowhere over udp://, which carries one stream of sound and one of pictures"
+                    .into(),
+                help: "join a room by mem:// or ws://".into(),
+            });
+        }
         declared(offer)
     },
     build: &|setup| Ok(Box::new(Join::new(&setup)?)),
@@ -115,11 +133,18 @@ fn login(params: &Params) -> Result<(Url, &str), NodeError> {
     Ok((url, user))
 }
 
+const fn medium_of(source: Source) -> Medium {
+    match source.kind() {
+        Kind::Audio => Medium::Audio,
+        Kind::Video => Medium::Video,
+    }
+}
+
 struct Join {
     transport: Box<dyn Transport>,
     peers: Peers,
-    /// Which media are being published.
-    publishes: [bool; 2],
+    /// Which sources are being published.
+    publishes: [bool; SOURCES],
     /// Until when we stay, once we have said goodbye.
     until: Option<Timestamp>,
 }
@@ -131,14 +156,14 @@ impl Join {
             Url::Mem { room } => Box::new(MemTransport::enter(setup, &room, user)),
             Url::Udp { local, remote } => Box::new(UdpTransport::open(setup, local, remote, user)?),
         };
-        Ok(Self { transport, peers: Peers::default(), publishes: [false; 2], until: None })
+        Ok(Self { transport, peers: Peers::default(), publishes: [false; SOURCES], until: None })
     }
 
     /// Takes from the room and sends to it; asks to be called when more is due.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         self.transport.poll(cx, &mut self.peers);
-        for medium in MEDIA {
-            self.publish(cx, medium)?;
+        for source in Source::ALL {
+            self.publish(cx, source)?;
         }
         self.peers.pump(cx);
         let next = self.peers.next_call(cx.now()).into_iter().chain(self.transport.next_call()).min();
@@ -148,28 +173,28 @@ impl Join {
         Ok(())
     }
 
-    fn publish(&mut self, cx: &mut Context<'_>, medium: Medium) -> Result<(), Fault> {
-        let place = medium as usize;
+    fn publish(&mut self, cx: &mut Context<'_>, source: Source) -> Result<(), Fault> {
+        let (place, medium) = (source as usize, medium_of(source));
         while let Some(frame) = cx.pop(place) {
             if !matches!(frame.format(), Format::Rtp { codec, .. } if codec.medium() == medium) {
                 return Err(Fault::new(
                     FaultKind::WrongFormat,
                     match medium {
                         Medium::Audio => {
-                            "room.join's audio_in takes RTP of sound: link it from rtp.pack_opus"
+                            "room.join's audio inputs take RTP of sound: link it from rtp.pack_opus"
                         }
                         Medium::Video => {
-                            "room.join's video_in takes RTP of pictures: link it from rtp.pack_av1"
+                            "room.join's other inputs take RTP of pictures: link it from rtp.pack_av1"
                         }
                     },
                 ));
             }
             self.publishes[place] = true;
-            self.transport.publish(cx, medium, frame);
+            self.transport.publish(cx, source, frame);
         }
         if self.publishes[place] && cx.has_ended(place) {
             self.publishes[place] = false;
-            self.transport.cease(medium, cx.now());
+            self.transport.cease(source, cx.now());
         }
         Ok(())
     }
@@ -207,8 +232,9 @@ impl Node for Join {
     ) -> Result<(), Fault> {
         // What a participant's decoder asks for is for that participant to do.
         let Some(Through { port, key: Some(key) }) = from else { return Ok(()) };
-        if let (Some(medium), Control::KeyFrame | Control::Bitrate { .. }) = (MEDIA.get(port), control) {
-            self.transport.ask(key, *medium, control);
+        if let (Some(source), Control::KeyFrame | Control::Bitrate { .. }) = (Source::ALL.get(port), control)
+        {
+            self.transport.ask(key, *source, control);
         }
         Ok(())
     }

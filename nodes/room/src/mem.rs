@@ -23,10 +23,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
 use sidetone_core::{
-    Context, Control, DropReason, EventKind, Frame, Key, LeaveReason, Medium, NodeWaker, Setup, Timestamp,
+    Context, Control, DropReason, EventKind, Frame, Key, LeaveReason, NodeWaker, Setup, Timestamp,
 };
 
-use crate::peers::{MEDIA, Peers, ask_key_frame};
+use crate::peers::{Peers, SOURCES, ask_key_frame};
+use crate::protocol::{Kind, Source};
 use crate::transport::Transport;
 
 /// The most packets that wait for one participant's node; a second of video at
@@ -59,8 +60,8 @@ struct Seat {
     /// A [`Standing`]; written and read under the roster's lock, but for a
     /// node's own look at whether it was replaced.
     standing: AtomicU8,
-    /// How often each medium ceased; written under the roster's lock.
-    ceased: [AtomicU32; 2],
+    /// How often each source ceased; written under the roster's lock.
+    ceased: [AtomicU32; SOURCES],
 }
 
 /// How a participant stands to the room.
@@ -75,8 +76,8 @@ enum Standing {
 }
 
 enum Parcel {
-    Packet { from: u64, medium: Medium, frame: Frame },
-    Ask { from: u64, medium: Medium, control: Control },
+    Packet { from: u64, source: Source, frame: Frame },
+    Ask { from: u64, source: Source, control: Control },
 }
 
 /// One participant's way into a room of this engine.
@@ -90,20 +91,20 @@ pub(crate) struct MemTransport {
     version: u64,
     members: Vec<Member>,
     /// The bit rate last asked of our encoders.
-    bitrate: [Option<u32>; 2],
+    bitrate: [Option<u32>; SOURCES],
 }
 
 /// Another participant, as last seen in the roster.
 struct Member {
     seat: Arc<Seat>,
     key: Key,
-    /// How often each medium ceased, as told and as last seen.
-    told: [u32; 2],
-    ceased: [u32; 2],
+    /// How often each source ceased, as told and as last seen.
+    told: [u32; SOURCES],
+    ceased: [u32; SOURCES],
     leaving: Option<LeaveReason>,
     gone: bool,
     /// What it can take of what we publish.
-    bitrate: [Option<u32>; 2],
+    bitrate: [Option<u32>; SOURCES],
 }
 
 impl MemTransport {
@@ -139,7 +140,7 @@ impl MemTransport {
         drop(roster);
         drop(rooms);
         let place = Some((room, seat));
-        Self { rooms: all, name, user, place, version: 0, members: Vec::new(), bitrate: [None; 2] }
+        Self { rooms: all, name, user, place, version: 0, members: Vec::new(), bitrate: [None; SOURCES] }
     }
 
     /// Brings `members` up to date with the roster, if that has changed.
@@ -169,18 +170,19 @@ impl MemTransport {
                 self.members.push(Member {
                     seat,
                     key,
-                    told: [0; 2],
-                    ceased: [0; 2],
+                    told: [0; SOURCES],
+                    ceased: [0; SOURCES],
                     leaving: None,
                     gone: false,
-                    bitrate: [None; 2],
+                    bitrate: [None; SOURCES],
                 });
                 joined = true;
             }
         }
         for member in &mut self.members {
             member.gone = roster.seats.iter().all(|seat| seat.id != member.seat.id);
-            member.ceased = MEDIA.map(|medium| member.seat.ceased[medium as usize].load(Ordering::Relaxed));
+            member.ceased =
+                Source::ALL.map(|source| member.seat.ceased[source as usize].load(Ordering::Relaxed));
             member.leaving = match member.seat.standing() {
                 Standing::Leaving => Some(LeaveReason::Left),
                 _ if member.gone => Some(LeaveReason::Closed),
@@ -190,7 +192,9 @@ impl MemTransport {
         drop(roster);
         if joined {
             // So that the newcomer can decode what comes next.
-            ask_key_frame(cx, Medium::Video);
+            for source in Source::ALL.into_iter().filter(|source| source.kind() == Kind::Video) {
+                ask_key_frame(cx, source);
+            }
         }
     }
 
@@ -198,7 +202,7 @@ impl MemTransport {
     fn drain(&mut self, cx: &mut Context<'_>, peers: &mut Peers) {
         let Some((_, seat)) = &self.place else { return };
         let seat = Arc::clone(seat);
-        let mut key_frames = [false; 2];
+        let mut key_frames = [false; SOURCES];
         let mut left = INBOX;
         while let Some(parcel) = (left > 0).then(|| seat.inbox.pop()).flatten() {
             left -= 1;
@@ -209,20 +213,20 @@ impl MemTransport {
             }
             let member = self.members.iter_mut().find(|member| member.seat.id == *from);
             match (parcel, member) {
-                (Parcel::Packet { medium, frame, .. }, Some(member)) => {
-                    peers.packet(cx, member.key, medium, frame);
+                (Parcel::Packet { source, frame, .. }, Some(member)) => {
+                    peers.packet(cx, member.key, source, frame);
                 }
                 // They came and went between two calls.
                 (Parcel::Packet { .. }, None) => cx.dropped(DropReason::Unlinked),
-                (Parcel::Ask { medium, control: Control::Bitrate { bps }, .. }, Some(member)) => {
-                    member.bitrate[medium as usize] = Some(bps);
+                (Parcel::Ask { source, control: Control::Bitrate { bps }, .. }, Some(member)) => {
+                    member.bitrate[source as usize] = Some(bps);
                 }
-                (Parcel::Ask { medium, .. }, _) => key_frames[medium as usize] = true,
+                (Parcel::Ask { source, .. }, _) => key_frames[source as usize] = true,
             }
         }
-        for medium in MEDIA {
-            if key_frames[medium as usize] {
-                ask_key_frame(cx, medium);
+        for source in Source::ALL {
+            if key_frames[source as usize] {
+                ask_key_frame(cx, source);
             }
         }
     }
@@ -230,14 +234,14 @@ impl MemTransport {
     /// Tells what was noted at the last look, now that the inbox is drained.
     fn see_off(&mut self, cx: &mut Context<'_>, peers: &mut Peers) {
         self.members.retain_mut(|member| {
-            for medium in MEDIA {
-                if member.told[medium as usize] != member.ceased[medium as usize] {
-                    peers.stream_ended(cx, member.key, medium);
+            for source in Source::ALL {
+                if member.told[source as usize] != member.ceased[source as usize] {
+                    peers.stream_ended(cx, member.key, source);
                 }
             }
             member.told = member.ceased;
             if let Some(reason) = member.leaving {
-                member.bitrate = [None; 2];
+                member.bitrate = [None; SOURCES];
                 peers.vanish(member.key, reason);
             }
             !member.gone
@@ -246,8 +250,8 @@ impl MemTransport {
 
     /// One encoder serves all: it must suit whoever can take least.
     fn pass_bitrates(&mut self, cx: &mut Context<'_>) {
-        for medium in MEDIA {
-            let place = medium as usize;
+        for source in Source::ALL {
+            let place = source as usize;
             let least = self.members.iter().filter_map(|member| member.bitrate[place]).min();
             if let Some(bps) = least.filter(|_| least != self.bitrate[place]) {
                 self.bitrate[place] = least;
@@ -276,7 +280,7 @@ impl Transport for MemTransport {
         self.pass_bitrates(cx);
     }
 
-    fn publish(&mut self, cx: &mut Context<'_>, medium: Medium, frame: Frame) {
+    fn publish(&mut self, cx: &mut Context<'_>, source: Source, frame: Frame) {
         let Some((_, seat)) = &self.place else {
             cx.dropped(DropReason::Stopped);
             return;
@@ -286,22 +290,22 @@ impl Transport for MemTransport {
             return;
         };
         for member in others {
-            member.post(cx, Parcel::Packet { from: seat.id, medium, frame: frame.clone() });
+            member.post(cx, Parcel::Packet { from: seat.id, source, frame: frame.clone() });
         }
-        last.post(cx, Parcel::Packet { from: seat.id, medium, frame });
+        last.post(cx, Parcel::Packet { from: seat.id, source, frame });
     }
 
-    fn cease(&mut self, medium: Medium, _: Timestamp) {
+    fn cease(&mut self, source: Source, _: Timestamp) {
         self.change(|_, seat| {
-            seat.ceased[medium as usize].fetch_add(1, Ordering::Relaxed);
+            seat.ceased[source as usize].fetch_add(1, Ordering::Relaxed);
         });
     }
 
-    fn ask(&mut self, key: Key, medium: Medium, control: &Control) {
+    fn ask(&mut self, key: Key, source: Source, control: &Control) {
         let member = self.members.iter().find(|member| member.key == key && member.leaving.is_none());
         if let (Some(member), Some((_, seat))) = (member, &self.place) {
             // A request that finds the inbox full is lost; it is made again.
-            let _ = member.seat.inbox.push(Parcel::Ask { from: seat.id, medium, control: control.clone() });
+            let _ = member.seat.inbox.push(Parcel::Ask { from: seat.id, source, control: control.clone() });
             member.seat.waker.wake();
         }
     }

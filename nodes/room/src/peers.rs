@@ -5,13 +5,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidetone_core::{Context, Control, DropReason, EventKind, Frame, Key, LeaveReason, Medium, Timestamp};
+use sidetone_core::{Context, Control, DropReason, EventKind, Frame, Key, LeaveReason, Timestamp};
 
-/// The group that both outputs belong to.
+use crate::protocol::Source;
+
+/// The group that all outputs belong to.
 pub(crate) const GROUP: &str = "participant";
 
-/// Both media; each has the input and the output of its place.
-pub(crate) const MEDIA: [Medium; 2] = [Medium::Audio, Medium::Video];
+/// What comes through each output, in the order of [`Source`], whose inputs and
+/// outputs have its place.
+pub(crate) const OUTPUTS: [&str; SOURCES] = ["audio", "video", "screen", "screen_audio"];
+
+/// How many sources there are.
+pub(crate) const SOURCES: usize = Source::ALL.len();
 
 /// How long after a participant appeared its packets wait for links.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,7 +40,7 @@ struct Peer {
     key: Key,
     name: Arc<str>,
     appeared: Timestamp,
-    streams: [Stream; 2],
+    streams: [Stream; SOURCES],
     leaving: Option<LeaveReason>,
 }
 
@@ -57,19 +63,23 @@ impl Peers {
     }
 
     /// A packet of participant `key`.
-    pub(crate) fn packet(&mut self, cx: &mut Context<'_>, key: Key, medium: Medium, frame: Frame) {
+    pub(crate) fn packet(&mut self, cx: &mut Context<'_>, key: Key, source: Source, frame: Frame) {
         let Some(peer) = self.list.iter_mut().find(|peer| peer.key == key) else {
             cx.dropped(DropReason::Unlinked);
             return;
         };
-        let stream = &mut peer.streams[medium as usize];
+        let stream = &mut peer.streams[source as usize];
         if !stream.flows {
             stream.flows = true;
-            cx.emit(EventKind::StreamAdded { key, name: Arc::clone(&peer.name), medium });
+            cx.emit(EventKind::StreamAdded {
+                key,
+                name: Arc::clone(&peer.name),
+                port: OUTPUTS[source as usize],
+            });
         }
-        stream.settle(cx, medium, key, is_patient(cx, peer.appeared));
-        if stream.held.is_empty() && cx.is_linked(medium as usize, Some(key)) {
-            cx.push_to(medium as usize, key, frame);
+        stream.settle(cx, source, key, is_patient(cx, peer.appeared));
+        if stream.held.is_empty() && cx.is_linked(source as usize, Some(key)) {
+            cx.push_to(source as usize, key, frame);
         } else if is_patient(cx, peer.appeared) {
             if stream.held.len() == MOST_HELD {
                 stream.held.pop_front();
@@ -81,11 +91,15 @@ impl Peers {
         }
     }
 
-    /// Participant `key` sends no more of `medium` for now.
-    pub(crate) fn stream_ended(&mut self, cx: &mut Context<'_>, key: Key, medium: Medium) {
+    /// Participant `key` sends no more of `source` for now.
+    pub(crate) fn stream_ended(&mut self, cx: &mut Context<'_>, key: Key, source: Source) {
         let Some(peer) = self.list.iter_mut().find(|peer| peer.key == key) else { return };
-        if std::mem::take(&mut peer.streams[medium as usize].flows) {
-            cx.emit(EventKind::StreamRemoved { key, name: Arc::clone(&peer.name), medium });
+        if std::mem::take(&mut peer.streams[source as usize].flows) {
+            cx.emit(EventKind::StreamRemoved {
+                key,
+                name: Arc::clone(&peer.name),
+                port: OUTPUTS[source as usize],
+            });
         }
     }
 
@@ -100,8 +114,8 @@ impl Peers {
     pub(crate) fn vanish_all(&mut self, cx: &mut Context<'_>, reason: LeaveReason) {
         for peer in &mut self.list {
             peer.leaving.get_or_insert(reason);
-            for (stream, medium) in peer.streams.iter_mut().zip(MEDIA) {
-                stream.settle(cx, medium, peer.key, false);
+            for (stream, source) in peer.streams.iter_mut().zip(Source::ALL) {
+                stream.settle(cx, source, peer.key, false);
             }
         }
         self.pump(cx);
@@ -110,15 +124,15 @@ impl Peers {
     /// Puts out what has found its link, and sees off those who left.
     pub(crate) fn pump(&mut self, cx: &mut Context<'_>) {
         self.list.retain_mut(|peer| {
-            for (stream, medium) in peer.streams.iter_mut().zip(MEDIA) {
-                stream.settle(cx, medium, peer.key, is_patient(cx, peer.appeared));
+            for (stream, source) in peer.streams.iter_mut().zip(Source::ALL) {
+                stream.settle(cx, source, peer.key, is_patient(cx, peer.appeared));
             }
             let Some(reason) = peer.leaving.filter(|_| peer.streams.iter().all(|s| s.held.is_empty())) else {
                 return true;
             };
-            for medium in MEDIA {
-                if cx.is_linked(medium as usize, Some(peer.key)) {
-                    cx.end_key(medium as usize, peer.key);
+            for source in Source::ALL {
+                if cx.is_linked(source as usize, Some(peer.key)) {
+                    cx.end_key(source as usize, peer.key);
                 }
             }
             cx.emit(EventKind::Vanished {
@@ -146,17 +160,17 @@ impl Peers {
 impl Stream {
     /// Puts out what is held if the link has come, and lets it go if it has not
     /// and there is no patience left.
-    fn settle(&mut self, cx: &mut Context<'_>, medium: Medium, key: Key, patient: bool) {
+    fn settle(&mut self, cx: &mut Context<'_>, source: Source, key: Key, patient: bool) {
         if self.held.is_empty() {
             return;
         }
-        let linked = cx.is_linked(medium as usize, Some(key));
+        let linked = cx.is_linked(source as usize, Some(key));
         if !linked && patient {
             return;
         }
         while let Some(frame) = self.held.pop_front() {
             if linked {
-                cx.push_to(medium as usize, key, frame);
+                cx.push_to(source as usize, key, frame);
             } else {
                 cx.dropped(DropReason::Unlinked);
             }
@@ -165,9 +179,9 @@ impl Stream {
 }
 
 /// Asks whoever encodes what we publish for a key frame, if anybody does.
-pub(crate) fn ask_key_frame(cx: &mut Context<'_>, medium: Medium) {
-    if cx.links(medium as usize).next().is_some() {
-        cx.request(medium as usize, &Control::KeyFrame);
+pub(crate) fn ask_key_frame(cx: &mut Context<'_>, source: Source) {
+    if cx.links(source as usize).next().is_some() {
+        cx.request(source as usize, &Control::KeyFrame);
         cx.emit(EventKind::KeyFrameRequested);
     }
 }

@@ -1,9 +1,10 @@
 //! `Transport`: what leads from the room node to the other participants. Each
 //! scheme of the room's URL has one.
 
-use sidetone_core::{Context, Control, Frame, Key, Medium, Timestamp};
+use sidetone_core::{Context, Control, Frame, Key, Timestamp};
 
 use crate::peers::Peers;
+use crate::protocol::Source;
 
 /// What leads to the other participants, made when the room is entered. Called
 /// on the node's lane.
@@ -12,13 +13,13 @@ pub(crate) trait Transport: Send {
     fn poll(&mut self, cx: &mut Context<'_>, peers: &mut Peers);
 
     /// Sends a packet to everyone.
-    fn publish(&mut self, cx: &mut Context<'_>, medium: Medium, frame: Frame);
+    fn publish(&mut self, cx: &mut Context<'_>, source: Source, frame: Frame);
 
-    /// Says that no more is published of `medium` for now.
-    fn cease(&mut self, medium: Medium, now: Timestamp);
+    /// Says that no more is published of `source` for now.
+    fn cease(&mut self, source: Source, now: Timestamp);
 
     /// Sends a message upstream to participant `key`, about what it publishes.
-    fn ask(&mut self, key: Key, medium: Medium, control: &Control);
+    fn ask(&mut self, key: Key, source: Source, control: &Control);
 
     /// Says that we leave by choice. Packets of others are still taken.
     fn say_goodbye(&mut self, now: Timestamp);

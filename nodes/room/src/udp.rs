@@ -16,7 +16,8 @@ use sidetone_core::{
     Context, Control, DropReason, Flags, Format, Frame, Key, LeaveReason, Medium, NodeError, Setup, Timestamp,
 };
 
-use crate::peers::{MEDIA, Peers, ask_key_frame};
+use crate::peers::{Peers, ask_key_frame};
+use crate::protocol::Source;
 use crate::rtcp::{self, Sent, Told};
 use crate::rtp_header::RtpHeader;
 use crate::transport::Transport;
@@ -41,6 +42,10 @@ const SOURCE_SILENCE: Duration = Duration::from_millis(500);
 
 /// A capture time further from now than this is not believed.
 const CAPTURE_SANITY: Duration = Duration::from_secs(10);
+
+/// What goes over it: codecs are told apart by payload type, so there is one stream
+/// of each.
+pub(crate) const SOURCES: [Source; 2] = [Source::Microphone, Source::Camera];
 
 /// One participant's way to one other.
 pub(crate) struct UdpTransport {
@@ -76,7 +81,7 @@ struct Remote {
     since: Timestamp,
     heard: Timestamp,
     /// What came before the name did.
-    unnamed: VecDeque<(Medium, Frame)>,
+    unnamed: VecDeque<(Source, Frame)>,
     sources: [Option<(Ssrc, Timestamp)>; 2],
     reporter: Option<Ssrc>,
     packets: [u64; 2],
@@ -137,8 +142,11 @@ impl UdpTransport {
     }
 
     fn packet(&mut self, cx: &mut Context<'_>, peers: &mut Peers, header: &RtpHeader, mut frame: Frame) {
-        let medium = frame.format().medium();
-        let place = medium as usize;
+        let source = match frame.format().medium() {
+            Medium::Audio => Source::Microphone,
+            Medium::Video => Source::Camera,
+        };
+        let place = source as usize;
         let peer = self.peer.get_or_insert_with(|| Remote::new(cx, &mut self.next_report));
         peer.heard = cx.now();
         match &mut peer.sources[place] {
@@ -160,8 +168,8 @@ impl UdpTransport {
         }
         peer.packets[place] += 1;
         match peer.key {
-            Some(key) => peers.packet(cx, key, medium, frame),
-            None if peer.unnamed.len() < INBOX => peer.unnamed.push_back((medium, frame)),
+            Some(key) => peers.packet(cx, key, source, frame),
+            None if peer.unnamed.len() < INBOX => peer.unnamed.push_back((source, frame)),
             None => cx.dropped(DropReason::Overflow),
         }
     }
@@ -178,7 +186,7 @@ impl UdpTransport {
         }
         if let Some(of) = told.key_frame {
             let audio = self.sending[0].as_ref().is_some_and(|sending| sending.sent.ssrc == of);
-            ask_key_frame(cx, if audio { Medium::Audio } else { Medium::Video });
+            ask_key_frame(cx, if audio { Source::Microphone } else { Source::Camera });
         }
         if let Some((of, bps)) = told.bitrate {
             let ours =
@@ -261,13 +269,16 @@ impl Transport for UdpTransport {
         }
     }
 
-    fn publish(&mut self, cx: &mut Context<'_>, medium: Medium, frame: Frame) {
+    fn publish(&mut self, cx: &mut Context<'_>, source: Source, frame: Frame) {
         let bytes = frame.bytes();
         let (Some(header), Format::Rtp { codec, .. }) = (RtpHeader::read(bytes), *frame.format()) else {
             cx.dropped(DropReason::Corrupt);
             return;
         };
-        let sending = &mut self.sending[medium as usize];
+        let Some(sending) = self.sending.get_mut(source as usize) else {
+            cx.dropped(DropReason::Unlinked);
+            return;
+        };
         if sending.as_ref().is_none_or(|sending| sending.sent.ssrc != header.ssrc) {
             let sent = Sent { ssrc: header.ssrc, packets: 0, octets: 0 };
             let rate = codec.clock_rate();
@@ -288,18 +299,17 @@ impl Transport for UdpTransport {
         }
     }
 
-    fn cease(&mut self, medium: Medium, now: Timestamp) {
-        if let Some(source) = self.sending[medium as usize].as_ref().map(|sending| sending.sent.ssrc) {
+    fn cease(&mut self, source: Source, now: Timestamp) {
+        if let Some(Some(sending)) = self.sending.get_mut(source as usize).map(Option::take) {
             self.begin(now);
-            rtcp::write_goodbye(&mut self.out, &[source]);
+            rtcp::write_goodbye(&mut self.out, &[sending.sent.ssrc]);
             self.flush();
-            self.sending[medium as usize] = None;
         }
     }
 
-    fn ask(&mut self, key: Key, medium: Medium, control: &Control) {
+    fn ask(&mut self, key: Key, source: Source, control: &Control) {
         let Some(peer) = self.peer.as_ref().filter(|peer| peer.key == Some(key)) else { return };
-        let Some((media, _)) = peer.sources[medium as usize] else { return };
+        let Some(Some((media, _))) = peer.sources.get(source as usize).copied() else { return };
         self.out.clear();
         rtcp::write_receiver_report(&mut self.out, self.reporter);
         rtcp::write_name(&mut self.out, &[self.reporter], &self.user);
@@ -362,7 +372,7 @@ impl Remote {
     /// our name.
     fn new(cx: &mut Context<'_>, next_report: &mut Timestamp) -> Self {
         *next_report = cx.now();
-        ask_key_frame(cx, Medium::Video);
+        ask_key_frame(cx, Source::Camera);
         Self {
             key: None,
             since: cx.now(),
@@ -377,20 +387,20 @@ impl Remote {
     fn introduce(&mut self, cx: &mut Context<'_>, peers: &mut Peers, name: &Arc<str>) {
         let key = peers.appear(cx, name);
         self.key = Some(key);
-        for (medium, frame) in self.unnamed.drain(..) {
-            peers.packet(cx, key, medium, frame);
+        for (source, frame) in self.unnamed.drain(..) {
+            peers.packet(cx, key, source, frame);
         }
     }
 
     /// Takes the goodbye of `sources`; whether the participant itself leaves:
     /// its reporter does, or, where it has none, its last stream.
     fn part(&mut self, cx: &mut Context<'_>, peers: &mut Peers, sources: &[Ssrc]) -> bool {
-        for medium in MEDIA {
-            let source = &mut self.sources[medium as usize];
-            if source.is_some_and(|(ssrc, _)| sources.contains(&ssrc)) {
-                *source = None;
+        for source in SOURCES {
+            let known = &mut self.sources[source as usize];
+            if known.is_some_and(|(ssrc, _)| sources.contains(&ssrc)) {
+                *known = None;
                 if let Some(key) = self.key {
-                    peers.stream_ended(cx, key, medium);
+                    peers.stream_ended(cx, key, source);
                 }
             }
         }

@@ -105,7 +105,11 @@ fn two_hear_each_other_in_order_and_no_byte_is_copied() {
     assert_eq!(numbers(&heard), (0..50).collect::<Vec<_>>());
     assert_eq!(numbers(&bob.take_keyed(VIDEO)), (0..30).collect::<Vec<_>>());
     assert_eq!(numbers(&alice.take_keyed(AUDIO)), (0..9).collect::<Vec<_>>());
-    let added = |medium| EventKind::StreamAdded { key: Key(0), name: "alice".into(), medium };
+    let added = |medium: Medium| EventKind::StreamAdded {
+        key: Key(0),
+        name: "alice".into(),
+        port: OUTPUTS[medium as usize],
+    };
     assert_eq!(bob.events(), [added(Medium::Audio), added(Medium::Video)]);
 }
 
@@ -275,7 +279,11 @@ fn a_room_stays_while_its_inputs_end_and_tells_which_stream_did() {
     alice.end(AUDIO);
     alice.run();
     bob.run();
-    let removed = |medium| EventKind::StreamRemoved { key: Key(0), name: "alice".into(), medium };
+    let removed = |medium: Medium| EventKind::StreamRemoved {
+        key: Key(0),
+        name: "alice".into(),
+        port: OUTPUTS[medium as usize],
+    };
     assert!(bob.events().contains(&removed(Medium::Audio)));
     assert_eq!(bob.take(AUDIO).len(), 3);
     alice.end(VIDEO);
