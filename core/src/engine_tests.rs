@@ -59,7 +59,10 @@ impl Node for Source {
         Ok(())
     }
 
-    fn control(&mut self, control: &Control, _: Option<Through>, _: &mut Context<'_>) -> Result<(), Fault> {
+    fn control(&mut self, control: &Control, _: Option<Through>, cx: &mut Context<'_>) -> Result<(), Fault> {
+        if let Control::Own(words) = control {
+            cx.emit(EventKind::Own(words.clone()));
+        }
         self.heard.lock().unwrap().push(control.clone());
         Ok(())
     }
@@ -467,6 +470,23 @@ fn parts_come_and_go_on_threads_too() {
     let (report, seen, _) = run(with_template(), options);
     assert_eq!(numbers(&seen), (0..9).collect::<Vec<_>>());
     assert!(report.undrained.is_empty(), "{:?}", report.undrained);
+}
+
+#[test]
+fn words_of_a_kinds_own_reach_its_node_and_come_back() {
+    let engine =
+        Engine::new(chain(vec![node("source", &SOURCE, &[]), node("sink", &SINK, &[])]), virtual_time());
+    let engine = engine.unwrap();
+    let handle = engine.handle();
+    handle.tell("source", Own::new(String::from("ahoy")));
+    handle.tell("nobody", Own::new(String::from("hello?")));
+    let (mut own, mut notices) = (Vec::new(), Vec::new());
+    engine.run(|update| match update {
+        Update::Event { kind: EventKind::Own(words), .. } => own.extend(words.get::<String>().cloned()),
+        Update::Event { node, kind: EventKind::Notice(text), .. } => notices.push(format!("{node}: {text}")),
+        _ => {}
+    });
+    assert_eq!((own, notices), (vec!["ahoy".into()], vec!["nobody: there is no node nobody".into()]));
 }
 
 #[test]

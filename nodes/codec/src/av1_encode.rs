@@ -245,7 +245,7 @@ impl Node for Av1Encode {
                 self.ceiling_kbps = kbps;
             }
             Control::Set { param: "degrade", value } => self.degrade = value.as_float() as u8,
-            Control::Set { .. } => {}
+            Control::Set { .. } | Control::Own(_) => {}
         }
         let speed = self.settings.speed;
         self.settle();

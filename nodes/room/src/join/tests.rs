@@ -9,8 +9,20 @@ use super::*;
 
 const AUDIO: usize = Medium::Audio as usize;
 const VIDEO: usize = Medium::Video as usize;
+const SCREEN: usize = Source::Screen as usize;
+const SCREEN_AUDIO: usize = Source::ScreenAudio as usize;
 
+/// Somebody who publishes neither a screen nor its sound.
 fn join(shared: &Shared, user: &str) -> Harness {
+    without_screen(with_screen(shared, user))
+}
+
+fn without_screen(mut node: Harness) -> Harness {
+    [SCREEN, SCREEN_AUDIO].into_iter().for_each(|port| node.unlink(port));
+    node
+}
+
+fn with_screen(shared: &Shared, user: &str) -> Harness {
     Harness::try_new(&SPEC, &[("url", "mem://demo".into()), ("user", user.into())], shared).unwrap()
 }
 
@@ -111,6 +123,31 @@ fn two_hear_each_other_in_order_and_no_byte_is_copied() {
         port: OUTPUTS[medium as usize],
     };
     assert_eq!(bob.events(), [added(Medium::Audio), added(Medium::Video)]);
+}
+
+#[test]
+fn a_screen_and_its_sound_come_through_outputs_of_their_own() {
+    let shared = Shared::default();
+    let (mut alice, mut bob) = (with_screen(&shared, "alice"), join(&shared, "bob"));
+    [&mut bob, &mut alice].into_iter().for_each(Harness::run);
+    let asked: Vec<_> = alice.upstream().iter().map(|(link, _)| link.0 as usize).collect();
+    assert_eq!(asked, [VIDEO, SCREEN], "a newcomer needs key frames of both");
+    bob.events();
+    bob.link_output(SCREEN, Some(Key(0)));
+    bob.link_output(SCREEN_AUDIO, Some(Key(0)));
+    for (port, codec) in [(SCREEN, Codec::Av1), (SCREEN_AUDIO, Codec::Opus)] {
+        let frame = alice.rtp(codec, &rtp_bytes(codec, 7, None));
+        alice.push(port, frame);
+    }
+    alice.run();
+    bob.run();
+    assert_eq!(
+        (numbers(&bob.take_keyed(SCREEN)), numbers(&bob.take_keyed(SCREEN_AUDIO))),
+        (vec![7], vec![7])
+    );
+    assert!(bob.take_keyed(VIDEO).is_empty() && bob.take_keyed(AUDIO).is_empty());
+    let ports: Vec<_> = bob.events().iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["alice sends screen", "alice sends screen_audio"]);
 }
 
 #[test]
@@ -385,6 +422,14 @@ fn the_checker_refuses_what_could_not_be_joined() {
     }
     assert_eq!(told(far, "alice", true), "");
     assert_eq!(told("mem://demo", "alice", false), "");
+    let params = Params::new(
+        SPEC.params,
+        &[("url", far.into()), ("user", "alice".into()), ("allow_remote", true.into())],
+    );
+    let screen = Some(MediaType::rtp(Codec::Av1));
+    let offer = sidetone_core::Offer { params: &params.unwrap(), inputs: &[None, None, screen, None] };
+    let why = SPEC.negotiated(&offer).err().unwrap();
+    assert!(why.port == SCREEN && why.takes.contains("udp://"), "{why:?}");
 }
 
 /// Two addresses of this machine that nobody uses.
@@ -396,7 +441,7 @@ fn free_addresses() -> (SocketAddr, SocketAddr) {
 fn join_udp(user: &str, local: SocketAddr, remote: SocketAddr, timeout_ms: i64) -> Harness {
     let url = format!("udp://{local}?remote={remote}");
     let params = [("url", url.as_str().into()), ("user", user.into()), ("timeout_ms", timeout_ms.into())];
-    Harness::in_real_time(&SPEC, &params, &Shared::default()).unwrap()
+    without_screen(Harness::in_real_time(&SPEC, &params, &Shared::default()).unwrap())
 }
 
 /// Runs `nodes` until `done` says so, for at most 20 s.
@@ -488,7 +533,7 @@ fn a_goodbye_over_udp_comes_after_the_last_packet() {
         !vanished(&events).is_empty()
     });
     assert_eq!((heard, vanished(&events)), (20, vec![(Key(0), LeaveReason::Left)]));
-    let removed = EventKind::StreamRemoved { key: Key(0), name: "alice".into(), medium: Medium::Audio };
+    let removed = EventKind::StreamRemoved { key: Key(0), name: "alice".into(), port: OUTPUTS[AUDIO] };
     assert!(events.contains(&removed));
     assert_eq!(bob.ended_keys(), [Key(0), Key(0)]);
     run_until([&mut alice], |[alice]| alice.has_ended());
