@@ -183,7 +183,12 @@ impl Expander<'_> {
             self.found.push(Diagnostic::error(message).at(decl.place, note).help(help));
             return None;
         }
-        Some(mine)
+        let by_name = |candidate: &Candidate| {
+            let spec = self.net.nodes[candidate.node].spec;
+            let ports = if side == Side::From { spec.outputs } else { spec.inputs };
+            ports[candidate.port].by_name
+        };
+        Some(mine.into_iter().filter(|candidate| !by_name(candidate)).collect())
     }
 
     /// Says that an output is one for each member, if that is the trouble.
@@ -490,17 +495,15 @@ impl Expander<'_> {
             }
             let template = &self.net.templates[open.template];
             let (hub, group) = (template.hub, template.group);
-            let all = outputs(self.net.nodes[hub].spec, hub, Some(group));
             let gives = |candidate: &Candidate| self.net.nodes[hub].outputs[candidate.port];
+            let is_named = |c: &Candidate| open.to.name.contains(&c.name) || open.part.contains(&c.name);
+            let mut all = outputs(self.net.nodes[hub].spec, hub, Some(group));
+            all.retain(|c| is_named(c) || !self.net.nodes[hub].spec.outputs[c.port].by_name);
             let fits = |candidate: &&Candidate| order.trial(&self.net, to, gives(candidate));
             let mut fitting: Vec<_> = all.iter().filter(fits).collect();
             if fitting.len() > 1 {
                 // Of several that fit, the one that the names speak of.
-                let named: Vec<_> = fitting
-                    .iter()
-                    .copied()
-                    .filter(|c| open.to.name.contains(&c.name) || open.part.contains(&c.name))
-                    .collect();
+                let named: Vec<_> = fitting.iter().copied().filter(|c| is_named(c)).collect();
                 if named.len() == 1 {
                     fitting = named;
                 }

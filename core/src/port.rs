@@ -16,6 +16,9 @@ pub struct PortSpec {
     /// For an output: the group whose every member has one of it, such as
     /// "participant"; a template links it.
     pub each: Option<&'static str>,
+    /// Whether only a link that names it means it: where a port is left out, it does
+    /// not come into question.
+    pub by_name: bool,
     /// One sentence.
     pub doc: &'static str,
 }
@@ -24,7 +27,7 @@ impl PortSpec {
     /// An input that must be linked once, or an output. \[any\]
     #[must_use]
     pub const fn new(name: &'static str, media: MediaType, doc: &'static str) -> Self {
-        Self { name, media, required: true, many: false, each: None, doc }
+        Self { name, media, required: true, many: false, each: None, by_name: false, doc }
     }
 
     /// The same input, but it may stay unlinked. \[any\]
@@ -38,6 +41,13 @@ impl PortSpec {
     #[must_use]
     pub const fn many(mut self) -> Self {
         self.many = true;
+        self
+    }
+
+    /// The same port, but only a link that names it means it. \[any\]
+    #[must_use]
+    pub const fn by_name(mut self) -> Self {
+        self.by_name = true;
         self
     }
 

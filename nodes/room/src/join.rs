@@ -65,16 +65,21 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
         PortSpec::new("audio_in", MediaType::rtp(Codec::Opus), "The sound to publish.").optional(),
         PortSpec::new("video_in", MediaType::rtp(Codec::Av1), "The pictures to publish.").optional(),
         PortSpec::new("screen_in", MediaType::rtp(Codec::Av1), "A screen to publish; not over udp.")
-            .optional(),
+            .optional()
+            .by_name(),
         PortSpec::new("screen_audio_in", MediaType::rtp(Codec::Opus), "What it lets hear; not over udp.")
-            .optional(),
+            .optional()
+            .by_name(),
     ],
     outputs: &[
         PortSpec::new(OUTPUTS[0], MediaType::rtp(Codec::Opus), "A participant's sound.").each(GROUP),
         PortSpec::new(OUTPUTS[1], MediaType::rtp(Codec::Av1), "A participant's pictures.").each(GROUP),
-        PortSpec::new(OUTPUTS[2], MediaType::rtp(Codec::Av1), "A participant's screen.").each(GROUP),
+        PortSpec::new(OUTPUTS[2], MediaType::rtp(Codec::Av1), "A participant's screen.")
+            .each(GROUP)
+            .by_name(),
         PortSpec::new(OUTPUTS[3], MediaType::rtp(Codec::Opus), "What a participant's screen lets hear.")
-            .each(GROUP),
+            .each(GROUP)
+            .by_name(),
     ],
     params: &[
         ParamSpec::text("url", "", "Where the room is: mem://ROOM or udp://LOCAL_IP:PORT?remote=IP:PORT.")
