@@ -1,9 +1,10 @@
 //! The room server: lets participants meet, and forwards what they send to those who
 //! play it; it never decodes.
 //!
-//! `room` and `replay` are pure: they are told what happened and when, and say what is
-//! to be told and done, so that simulated time and networks try them.
+//! `room`, `replay` and `media` are pure: they are told what happened and when, and say
+//! what is to be told and done, so that simulated time and networks try them.
 
 pub mod claims;
+pub mod media;
 pub mod replay;
 pub mod room;

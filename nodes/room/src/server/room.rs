@@ -84,6 +84,8 @@ pub enum Order {
     },
     /// A participant can be reached there, too.
     Candidate(PersonId, Candidate),
+    /// A participant publishes a stream from now on.
+    Publish(PersonId, StreamInfo),
     /// A stream is to be played to a participant.
     Play(PersonId, u32, Wish),
     /// A stream is to be played to them no more.
@@ -485,6 +487,7 @@ impl Room {
             let codec = codecs.iter().find(|(no, _)| *no == stream.no);
             stream.codec = codec.map(|(_, codec)| codec.clone()).unwrap_or_default();
             let no = stream.no;
+            self.out.push(Output::Media(Order::Publish(person, stream.clone())));
             if stream.muted {
                 self.out.push(Output::Media(Order::Mute(no, true)));
             }

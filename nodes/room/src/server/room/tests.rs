@@ -313,8 +313,12 @@ fn who_plays_all_plays_what_comes_but_what_they_stopped() {
     world.join(2, "bob", None);
     world.publish(2, 1, &["bob/camera", "bob/microphone"]);
     let alice = PersonId(0);
-    assert!(world.orders.contains(&Order::Play(alice, 1, Wish::High)));
-    assert!(world.orders.contains(&Order::Play(alice, 2, Wish::High)));
+    let [Order::Publish(owner, camera), first, Order::Publish(_, microphone), second] = &world.orders[..]
+    else {
+        panic!("{:?}", world.orders);
+    };
+    assert_eq!((*owner, camera.no, camera.codec.as_str(), microphone.no), (PersonId(1), 1, "av1", 2));
+    assert_eq!([first, second], [&Order::Play(alice, 1, Wish::High), &Order::Play(alice, 2, Wish::High)]);
     world.orders.clear();
     world.ask(1, Ask::Stop { stream: stream("bob/camera") });
     world.ask(1, Ask::Play(Play { stream: stream("bob/microphone"), quality: Wish::Low }));
