@@ -1,5 +1,7 @@
 //! The Sidetone room node and its transports.
 
+pub mod client;
+pub mod events;
 mod join;
 mod mem;
 mod peers;
