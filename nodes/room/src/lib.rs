@@ -9,6 +9,8 @@ pub mod protocol;
 pub mod rtcp;
 pub mod rtp_header;
 pub mod server;
+#[cfg(test)]
+mod sim;
 mod transport;
 mod udp;
 mod udp_reader;

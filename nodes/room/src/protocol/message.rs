@@ -340,7 +340,7 @@ pub enum Told {
     Roster {
         /// The number of the last event of which this tells.
         seq: u64,
-        /// Everyone else.
+        /// Everyone, the participant too: what it publishes may have been ended or muted.
         people: Vec<Person>,
     },
     /// What feeds the room for others' streams from now on.

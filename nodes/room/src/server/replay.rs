@@ -39,6 +39,11 @@ impl Replay {
         self.seq
     }
 
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.events.len()
+    }
+
     /// Keeps an event, which everyone but `but` is told; gives its number.
     pub fn push(&mut self, news: News, but: Option<PersonId>) -> u64 {
         self.seq += 1;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use sidetone_core::Timestamp;
 
 use crate::protocol::{
-    Ask, Candidate, Code, Join, Joined, Left, Limits, News, Offer, Person, Removed, Resume, RoomName, SlotOf,
-    StreamId, StreamInfo, Told, UserName, VERSION, Wish,
+    Ask, Candidate, Code, Join, Joined, Left, Limits, News, Offer, Person, Removed, Resume, Retry, RoomName,
+    SlotOf, StreamId, StreamInfo, Told, UserName, VERSION, Wish,
 };
 use crate::server::claims::{Claims, Grants};
 use crate::server::replay::{PersonId, Replay};
@@ -165,7 +165,8 @@ impl Room {
             Err(code) => return self.refuse(link, Some(re), code),
         };
         match entry {
-            Entry::Back(at, claims) => {
+            Entry::Back { at, shown, claims } => {
+                self.people[at].change_secret(shown, secret.clone());
                 let after = join.resume.as_ref().map_or(0, |resume| resume.after);
                 self.let_back(now, at, link, re, secret, claims, after);
             }
@@ -188,15 +189,13 @@ impl Room {
             if let Some((at, member)) =
                 self.people.iter().enumerate().find(|(_, member)| member.session == *session)
             {
-                let is_own = member.secret == *secret || member.secret_before.as_ref() == Some(secret);
-                if !is_own || member.user != claims.user {
-                    return Err(Code::SessionUnknown);
-                }
-                return Ok(Entry::Back(at, claims));
+                let shown = member.secrets.iter().position(|known| known == secret);
+                let shown = shown.filter(|_| member.user == claims.user).ok_or(Code::SessionUnknown)?;
+                return Ok(Entry::Back { at, shown, claims });
             }
             // Two programs of one user would throw each other out for ever.
             if let Some((_, code, _)) = self.ended.iter().find(|(ended, ..)| ended == session)
-                && *code != Code::TimedOut
+                && code.retry() == Retry::Never
             {
                 return Err(*code);
             }
@@ -250,8 +249,7 @@ impl Room {
             grants,
             until,
             session,
-            secret,
-            secret_before: None,
+            secrets: vec![secret],
             link: Some(link),
             spoke: now,
             heard: now,
@@ -283,7 +281,6 @@ impl Room {
         let member = &mut self.people[at];
         let id = member.id;
         let before = member.link.replace(link);
-        member.secret_before = Some(std::mem::replace(&mut member.secret, secret.clone()));
         (member.spoke, member.heard) = (now, now);
         (member.until, member.warned) = (claims.until, 0);
         if let Some(before) = before {
@@ -296,8 +293,10 @@ impl Room {
                 self.out.extend(missed);
             }
             None => {
-                let roster = Told::Roster { seq: self.replay.seq(), people: self.roster(id) };
-                self.out.push(Output::Tell(link, roster));
+                let Member { user, streams, .. } = &self.people[at];
+                let own = Person { user: user.clone(), streams: streams.clone() };
+                let people = self.roster(id).into_iter().chain([own]).collect();
+                self.out.push(Output::Tell(link, Told::Roster { seq: self.replay.seq(), people }));
             }
         }
         self.out.push(Output::Media(Order::Refresh(id)));
@@ -314,7 +313,7 @@ impl Room {
     pub fn ask(&mut self, now: Timestamp, link: LinkId, re: u32, ask: Ask) {
         let Some(at) = self.at(link) else { return };
         let member = &mut self.people[at];
-        (member.spoke, member.heard, member.secret_before) = (now, now, None);
+        member.spoke(now);
         let id = member.id;
         let done = match ask {
             // It is in already; a token is checked before it comes here.
@@ -351,7 +350,7 @@ impl Room {
     pub fn renew(&mut self, now: Timestamp, link: LinkId, re: u32, claims: Result<Claims, Code>) {
         let Some(at) = self.at(link) else { return };
         let member = &mut self.people[at];
-        (member.spoke, member.heard) = (now, now);
+        member.spoke(now);
         let claims = claims.and_then(|claims| {
             let fits = claims.user == member.user && claims.grants.join;
             if fits { Ok(claims) } else { Err(Code::RenewedTokenInvalid) }
@@ -372,13 +371,18 @@ impl Room {
     fn allow(&mut self, id: PersonId, grants: Grants) {
         let Some(at) = self.place(id) else { return };
         let before = std::mem::replace(&mut self.people[at].grants, grants.clone());
-        let lost = |stream: &&StreamInfo| grants.hidden || !grants.publish.contains(&stream.source);
-        let lost: Vec<_> =
-            self.people[at].streams.iter().filter(lost).map(|stream| stream.id.clone()).collect();
-        for stream in lost {
+        let may = |stream: &StreamInfo| !grants.hidden && grants.publish.contains(&stream.source);
+        let lost = self.people[at].streams.iter().filter(|stream| !may(stream));
+        for stream in lost.map(|stream| stream.id.clone()).collect::<Vec<_>>() {
             // It is there: it was just looked up.
             let _ = self.unpublish(at, &stream, Removed::NotPermitted);
         }
+        // What is to be published, but not answered yet, is refused as it would be now.
+        let member = &mut self.people[at];
+        let refused =
+            member.pending.take_if(|pending| !pending.streams.iter().all(|(_, stream)| may(stream)));
+        let refused = refused.and_then(|Pending { re, .. }| member.link.map(|link| (link, re)));
+        self.out.extend(refused.map(|(link, re)| Output::Tell(link, error(re, Code::NotPermittedPublish))));
         let user = self.people[at].user.clone();
         match (before.hidden, grants.hidden) {
             (false, true) => self.happened(News::UserLeft { user, reason: Left::Hidden }, Some(id)),
@@ -551,6 +555,10 @@ impl Room {
 
     fn unpublish(&mut self, at: usize, stream: &StreamId, reason: Removed) -> Result<(), Code> {
         let member = &mut self.people[at];
+        // An offer that is not answered yet is not to bring it back.
+        if let Some(Pending { streams, .. }) = &mut member.pending {
+            streams.retain(|(_, pending)| pending.id != *stream);
+        }
         let place = member.streams.iter().position(|known| known.id == *stream);
         let StreamInfo { id: stream, no, .. } = member.streams.remove(place.ok_or(Code::StreamUnknown)?);
         // The user knows but of what the server did by itself.
@@ -711,8 +719,12 @@ impl Room {
 
 /// How somebody comes in.
 enum Entry {
-    /// As one who was here: the place among the people.
-    Back(usize, Claims),
+    /// As one who was here: the places among the people, and among the secrets there.
+    Back {
+        at: usize,
+        shown: usize,
+        claims: Claims,
+    },
     Anew(Claims),
 }
 
@@ -730,5 +742,7 @@ fn millis(span: Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
+#[cfg(test)]
+pub(crate) mod census;
 #[cfg(test)]
 mod tests;

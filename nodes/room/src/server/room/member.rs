@@ -19,6 +19,9 @@ const RENEWAL: Duration = Duration::from_secs(5);
 /// graces.
 const GRACES: u32 = 3;
 
+/// How many secrets are held for one that may not have come.
+const MOST_SECRETS: usize = 16;
+
 /// A session of a participant.
 pub(super) struct Member {
     pub(super) id: PersonId,
@@ -26,11 +29,10 @@ pub(super) struct Member {
     pub(super) grants: Grants,
     pub(super) until: Timestamp,
     pub(super) session: String,
-    /// What says that the session is its own: the present secret, and the one before
-    /// until something came over the present link, since the answer that told of the
-    /// present one may have been lost.
-    pub(super) secret: String,
-    pub(super) secret_before: Option<String>,
+    /// What says that the session is its own: what was told last, and before it, until
+    /// something comes over the present link, all that may be the last that came, since
+    /// answers are lost with their links.
+    pub(super) secrets: Vec<String>,
     /// None while it is away.
     pub(super) link: Option<LinkId>,
     /// When something last came over the link.
@@ -69,6 +71,21 @@ pub(super) enum Due {
 }
 
 impl Member {
+    /// Takes another secret, from who showed the one at `shown`.
+    pub(super) fn change_secret(&mut self, shown: usize, secret: String) {
+        self.secrets.drain(..shown);
+        if self.secrets.len() == MOST_SECRETS {
+            self.secrets.remove(1);
+        }
+        self.secrets.push(secret);
+    }
+
+    /// Something came over the present link: what was told last has come, too.
+    pub(super) fn spoke(&mut self, now: Timestamp) {
+        (self.spoke, self.heard) = (now, now);
+        self.secrets.drain(..self.secrets.len() - 1);
+    }
+
     /// What is due next, and when.
     pub(super) fn due(&self, settings: &Settings) -> (Timestamp, Due) {
         let Settings { grace, ping, .. } = *settings;

@@ -243,22 +243,76 @@ fn a_second_login_ends_the_first_which_does_not_come_back() {
 }
 
 #[test]
-fn the_secret_before_holds_until_the_present_one_has_surely_come() {
+fn secrets_hold_until_a_later_one_has_surely_come() {
     let mut world = World::new();
     world.join(1, "alice", None);
     let first = world.joined(1);
     world.room.lost(LinkId(1));
-    // The answer to this is lost.
-    world.join(2, "alice", back(&first));
-    world.join(3, "alice", back(&first));
-    assert!(matches!(world.told(3)[0], Told::Resumed { .. }));
-    assert_eq!(world.refused(2), Some(Code::SessionUnknown), "the link before is given up");
-    world.ask(3, Ask::Ping { at: 1 });
-    world.join(4, "alice", back(&first));
-    assert_eq!(world.refused(4), Some(Code::SessionUnknown));
-    // Nor may anybody else have it.
-    world.join(5, "mallory", back(&first));
-    assert_eq!(world.refused(5), Some(Code::SessionUnknown));
+    // The answers to these are lost, however many they are.
+    for link in 2..40 {
+        world.join(link, "alice", back(&first));
+    }
+    let told = world.told(39);
+    let Told::Resumed { secret, .. } = &told[0] else { panic!("{told:?}") };
+    assert_eq!(world.refused(38), Some(Code::SessionUnknown), "the link before is given up");
+    // One of them was but held back, and takes over from the link that was told.
+    world.join(40, "alice", back(&first));
+    let last = Joined { secret: secret.clone(), ..first.clone() };
+    world.join(41, "alice", back(&last));
+    assert!(matches!(world.told(41)[0], Told::Resumed { .. }));
+    world.ask(41, Ask::Ping { at: 1 });
+    for (link, user, shown) in [(42, "alice", &first), (43, "alice", &last), (44, "mallory", &first)] {
+        world.join(link, user, back(shown));
+        assert_eq!(world.refused(link), Some(Code::SessionUnknown), "{user}");
+    }
+}
+
+#[test]
+fn a_session_that_ended_for_a_reason_that_passes_may_begin_anew() {
+    let mut world = World::new();
+    let mut claims = world.claims("alice");
+    claims.until = world.now + Duration::from_secs(10);
+    world.join_with(1, claims, None);
+    let alice = world.joined(1);
+    world.pass(15, &[1]);
+    assert_eq!(world.refused(1), Some(Code::TokenExpired));
+    world.join(2, "alice", back(&alice));
+    let alice = world.joined(2);
+    assert!(alice.again);
+    world.room.close(world.now, Code::ShuttingDown);
+    world.gather();
+    assert_eq!(world.refused(2), Some(Code::ShuttingDown));
+    world.join(3, "alice", back(&alice));
+    assert!(world.joined(3).again, "the server is there again");
+}
+
+#[test]
+fn what_is_asked_for_and_then_ended_or_forbidden_is_not_published_by_a_late_answer() {
+    let mut world = World::new();
+    world.join(1, "alice", None);
+    world.join(2, "bob", None);
+    world.publish(1, 1, &["alice/camera"]);
+    world.told.clear();
+    let offer = |g, streams: &[&str]| {
+        let send = streams.iter().map(|stream| send(stream)).collect();
+        Ask::Offer(Offer { g, sdp: "offer".into(), send, recv: Vec::new() })
+    };
+    let answer = || Ok(("answer".into(), Vec::new()));
+    world.ask(1, offer(2, &["alice/camera", "alice/microphone"]));
+    world.ask(1, Ask::Unpublish { stream: stream("alice/camera") });
+    world.room.answered(PersonId(0), 2, answer());
+    world.gather();
+    assert_eq!(world.news(2), ["-alice/camera Unpublished", "+alice/microphone"]);
+    world.told.clear();
+    world.ask(1, offer(3, &["alice/microphone", "alice/screen"]));
+    let mut claims = world.claims("alice");
+    claims.grants.publish = vec![Source::Microphone];
+    world.room.renew(world.now, LinkId(1), 9, Ok(claims));
+    world.room.answered(PersonId(0), 3, answer());
+    world.gather();
+    assert_eq!(world.refused(1), Some(Code::NotPermittedPublish));
+    assert!(world.news(2).is_empty());
+    assert_eq!(world.room.people[0].streams.len(), 1);
 }
 
 #[test]
@@ -266,8 +320,10 @@ fn more_events_than_are_kept_are_told_as_a_roster() {
     let mut world = World::new();
     world.room.replay = Replay::new(2);
     world.join(1, "alice", None);
+    world.publish(1, 1, &["alice/camera"]);
     let alice = world.joined(1);
     world.room.lost(LinkId(1));
+    world.room.mute_by_admin(&stream("alice/camera"), true).expect("a stream");
     for (link, user) in [(2, "bob"), (3, "carol"), (4, "dave")] {
         world.join(link, user, None);
     }
@@ -275,7 +331,9 @@ fn more_events_than_are_kept_are_told_as_a_roster() {
     world.join(5, "alice", back(&alice));
     let told = world.told(5);
     let Told::Roster { seq, people } = &told[1] else { panic!("{told:?}") };
-    assert_eq!((*seq, people.len()), (world.room.replay.seq(), 2));
+    let users: Vec<_> = people.iter().map(|person| person.user.as_str()).collect();
+    assert_eq!((*seq, users), (world.room.replay.seq(), vec!["bob", "dave", "alice"]));
+    assert!(people[2].streams[0].muted, "what became of its own, too");
 }
 
 #[test]
