@@ -102,7 +102,7 @@ impl Bench {
 fn text(params: &str, out: &str) -> String {
     format!(
         "# Counts.\nsidetone = 1\nlinks = [\"tone -> count -> out\"]\n[nodes]\ntone = {{ kind = \"test.tone\" }}\n\
-         count = {{ kind = \"acme.count\"{params} }}\nout = {{ kind = \"file.wav_sink\", path = \"{out}\" }}\n"
+         count = {{ kind = \"acme.count\", deadline_ms = 10_000{params} }}\nout = {{ kind = \"file.wav_sink\", path = \"{out}\" }}\n"
     )
 }
 
@@ -295,7 +295,7 @@ fn the_command_reloads_plugins_here_and_in_processes_of_their_own() {
     let file = bench.folder.path("count.toml");
     let out = bench.folder.path("out.wav");
     let text = text("", &out).replace("-> count ->", "-> count -> apart ->")
-        + "apart = { kind = \"acme.count\", isolate = \"process\" }\n";
+        + "apart = { kind = \"acme.count\", isolate = \"process\", deadline_ms = 10_000 }\n";
     std::fs::write(&file, text).unwrap();
     let child = sidetone(&bench.folder)
         .args(["run", &file, "--watch", "--seconds", "300"])
