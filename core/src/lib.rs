@@ -48,6 +48,7 @@ pub mod ledger;
 pub mod link;
 #[cfg(all(test, loom))]
 mod loom_tests;
+pub mod loudness;
 pub mod media_type;
 #[cfg(test)]
 mod mock_kinds;

@@ -15,14 +15,6 @@ pub const ABS_CAPTURE_TIME_ID: u8 = 1;
 /// The local id of the audio level header extension, RFC 6464, likewise.
 pub const AUDIO_LEVEL_ID: u8 = 2;
 
-/// How loud sound is whose samples (1 is full scale) have this mean square, as RFC
-/// 6464 has it: 0, full scale, to 127 dB below that, which is silence. \[real-time\]
-#[must_use]
-pub fn loudness_of(mean_square: f64) -> u8 {
-    // 10 log10 of the square is 20 log10 of the root.
-    (-10.0 * mean_square.log10()).round().clamp(0.0, 127.0) as u8
-}
-
 /// The payload type of `codec` where nothing was negotiated; those that
 /// Chromium offers. \[any\]
 #[must_use]
@@ -65,14 +57,6 @@ pub fn timestamp_of(ntp: u64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn loudness_is_in_whole_decibels_below_full_scale() {
-        for (amplitude, loudness) in [(1.0, 0), (4.0, 0), (0.1, 20), (0.001, 60), (1e-9, 127), (0.0, 127)] {
-            assert_eq!(loudness_of(amplitude * amplitude), loudness, "{amplitude}");
-        }
-        assert_eq!(loudness_of(f64::NAN), 0);
-    }
 
     #[test]
     fn a_capture_time_survives_the_trip_to_the_nanosecond() {

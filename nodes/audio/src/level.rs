@@ -20,6 +20,7 @@
 //! nodes.file = { kind = "file.wav_sink", path = "metered.wav" }
 //! ```
 
+use sidetone_core::loudness::{decibels, volume};
 use sidetone_core::registry::same;
 use sidetone_core::{
     Context, EventKind, Fault, FaultKind, MediaType, Node, NodeSpec, ParamSpec, Placement, PortSpec,
@@ -72,7 +73,9 @@ impl Node for Level {
                 self.samples += (to - from) as u64;
                 from = to;
                 if self.samples >= interval {
-                    cx.emit(EventKind::Level { level: level(self.squares / self.values.max(1) as f64) });
+                    cx.emit(EventKind::Level {
+                        level: volume(decibels(self.squares / self.values.max(1) as f64)),
+                    });
                     (self.squares, self.values, self.samples) = (0.0, 0, 0);
                 }
             }
@@ -80,13 +83,6 @@ impl Node for Level {
         }
         Ok(())
     }
-}
-
-/// The level of a mean square.
-fn level(mean_square: f64) -> u8 {
-    let decibels = 10.0 * mean_square.log10();
-    // The cast takes a broken sample's NaN to 0.
-    ((decibels + 60.0) / 0.6).round().clamp(0.0, 100.0) as u8
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use opus::{Bitrate, Channels, Encoder};
-use sidetone_core::rtp::loudness_of;
+use sidetone_core::loudness::{audio_level, decibels};
 use sidetone_core::{AudioFormat, Flags, Frame, Header, Timestamp};
 
 use crate::opus_settings::OpusSettings;
@@ -141,7 +141,7 @@ impl OpusStream {
         // One made of silence alone was not captured, so nobody follows it.
         let mut header = self.header.take().unwrap_or_else(|| Header::new(pts, Duration::ZERO));
         let squares: f64 = self.samples.iter().map(|sample| f64::from(*sample) * f64::from(*sample)).sum();
-        header.loudness = Some(loudness_of(squares / self.samples.len() as f64));
+        header.loudness = Some(audio_level(decibels(squares / self.samples.len() as f64)));
         self.held = 0;
         self.counted += self.wanted as u64;
         if self.settings.dtx && len <= 2 {

@@ -15,4 +15,3 @@ mod speaker;
 mod stream;
 
 pub use forwarder::{Counts, Forwarder, Output, Packet, Settings, Write};
-pub use level::volume;

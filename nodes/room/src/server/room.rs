@@ -160,6 +160,7 @@ impl Room {
         secrets: [String; 2],
     ) {
         let [session, secret] = secrets;
+        let asked = Asked { now, link, re };
         let entry = match self.entry(claims, join) {
             Ok(entry) => entry,
             Err(code) => return self.refuse(link, Some(re), code),
@@ -168,9 +169,9 @@ impl Room {
             Entry::Back { at, shown, claims } => {
                 self.people[at].change_secret(shown, secret.clone());
                 let after = join.resume.as_ref().map_or(0, |resume| resume.after);
-                self.let_back(now, at, link, re, secret, claims, after);
+                self.let_back(asked, at, secret, claims, after);
             }
-            Entry::Anew(claims) => self.let_in(now, link, re, claims, join, session, secret),
+            Entry::Anew(claims) => self.let_in(asked, claims, join, session, secret),
         }
     }
 
@@ -204,17 +205,8 @@ impl Room {
         if others >= self.settings.people { Err(Code::RoomFull) } else { Ok(Entry::Anew(claims)) }
     }
 
-    #[allow(clippy::too_many_arguments)] // all that a new participant is made of
-    fn let_in(
-        &mut self,
-        now: Timestamp,
-        link: LinkId,
-        re: u32,
-        claims: Claims,
-        join: &Join,
-        session: String,
-        secret: String,
-    ) {
+    fn let_in(&mut self, asked: Asked, claims: Claims, join: &Join, session: String, secret: String) {
+        let Asked { now, link, re } = asked;
         if let Some(at) = self.people.iter().position(|member| member.user == claims.user) {
             self.remove(now, at, Left::Replaced, Some(Code::DuplicateIdentity));
         }
@@ -267,17 +259,8 @@ impl Room {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // all that changes of one who is back
-    fn let_back(
-        &mut self,
-        now: Timestamp,
-        at: usize,
-        link: LinkId,
-        re: u32,
-        secret: String,
-        claims: Claims,
-        after: u64,
-    ) {
+    fn let_back(&mut self, asked: Asked, at: usize, secret: String, claims: Claims, after: u64) {
+        let Asked { now, link, re } = asked;
         let member = &mut self.people[at];
         let id = member.id;
         let before = member.link.replace(link);
@@ -715,6 +698,14 @@ impl Room {
     fn place(&self, id: PersonId) -> Option<usize> {
         self.people.iter().position(|member| member.id == id)
     }
+}
+
+/// When and over which link somebody asked, and the number of it.
+#[derive(Clone, Copy)]
+struct Asked {
+    now: Timestamp,
+    link: LinkId,
+    re: u32,
 }
 
 /// How somebody comes in.

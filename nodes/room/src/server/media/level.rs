@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sidetone_core::Timestamp;
+use sidetone_core::loudness::{audio_level, decibels, volume};
 
 /// The level of silence, in −dBov (RFC 6464 § 3).
 pub(super) const SILENCE: u8 = 127;
@@ -15,15 +16,6 @@ const WINDOW: Duration = Duration::from_millis(400);
 const LEAST_VOICE: Duration = Duration::from_millis(160);
 /// The mean moves by 2 ∕ (N + 1), for N = 2 windows.
 const SMOOTH: f64 = 2.0 / 3.0;
-
-/// A level of RFC 6464 (0 to 127, in −dBov) as a volume: 0 (−60 dBov and less) to 100
-/// (0 dBov), as `audio.level` has it. \[any\]
-#[must_use]
-pub fn volume(level: u8) -> u8 {
-    // 0.6 dB a step, to the nearest.
-    let above = 60_u16.saturating_sub(u16::from(level));
-    u8::try_from((above * 5 + 1) / 3).unwrap_or(100)
-}
 
 /// Follows the loudness of one stream.
 #[derive(Debug)]
@@ -75,13 +67,8 @@ impl LevelFollower {
 
     /// The same as a volume.
     pub(super) fn volume(&self, now: Timestamp) -> u8 {
-        let amplitude = self.amplitude(now);
-        if amplitude <= 0.0 {
-            return 0;
-        }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped to 0 … 127
-        let level = (-20.0 * amplitude.log10()).round().clamp(0.0, 127.0) as u8;
-        volume(level)
+        let level = audio_level(decibels(self.amplitude(now).powi(2)));
+        volume(-f64::from(level))
     }
 }
 
@@ -107,7 +94,7 @@ mod tests {
     fn a_volume_is_a_step_per_six_tenths_of_a_decibel() {
         let table = [(0, 100), (1, 98), (2, 97), (3, 95), (30, 50), (54, 10), (59, 2), (60, 0), (127, 0)];
         for (level, expected) in table {
-            assert_eq!(volume(level), expected, "{level} dB below full scale");
+            assert_eq!(volume(-f64::from(level)), expected, "{level} dB below full scale");
         }
     }
 
