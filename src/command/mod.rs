@@ -9,6 +9,8 @@ mod nodes;
 mod plan;
 mod plugin;
 mod run;
+mod serve;
+mod token;
 mod top;
 mod tune;
 mod watch;
@@ -64,6 +66,8 @@ enum Command {
     Bench(bench::Bench),
     Tune(tune::Tune),
     Top(top::Top),
+    Serve(serve::Serve),
+    Token(token::Token),
     Plugin(plugin::Plugin),
     Completions(completions::Completions),
 }
@@ -84,6 +88,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Tune(tune) => tune.run(),
         Command::Top(top) => top.run(),
+        Command::Serve(serve) => serve.run(),
+        Command::Token(token) => token.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::Completions(completions) => completions.run(),
     };

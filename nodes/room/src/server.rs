@@ -2,9 +2,15 @@
 //! play it; it never decodes.
 //!
 //! `room`, `replay` and `media` are pure: they are told what happened and when, and say
-//! what is to be told and done, so that simulated time and networks try them.
+//! what is to be told and done, so that simulated time and networks try them. `hall`
+//! puts WebRTC to that, as purely; `hall/run.rs` is the thread with its sockets,
+//! `http.rs` what comes by HTTP and WebSocket.
 
 pub mod claims;
+pub mod config;
+pub mod hall;
+pub mod http;
 pub mod media;
 pub mod replay;
 pub mod room;
+pub mod token;

@@ -725,7 +725,7 @@ pub fn failed(re: Option<u32>, code: Code) -> Told {
     Told::Failed { re, code, number: code.number(), text: code.text().into(), retry: code.retry() }
 }
 
-fn error(re: u32, code: Code) -> Told {
+pub(crate) fn error(re: u32, code: Code) -> Told {
     Told::Error { re, code, number: code.number(), text: code.text().into() }
 }
 

@@ -1,0 +1,313 @@
+//! `Config`: what a server is told by a file. docs/server.toml is such a file, with
+//! every setting at its default and what it means; nothing is said twice.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::protocol::Limits;
+use crate::server::room::Settings;
+use crate::server::token::{App, AppError};
+
+/// A server's settings. Those that a file does not name stay as they are by default.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where HTTP and WebSocket are served; port 0 is any that is free.
+    pub listen: SocketAddr,
+    /// Where media are taken; as `listen` where none is given.
+    pub udp: Vec<SocketAddr>,
+    /// Whose tokens hold.
+    pub app: Vec<AppConfig>,
+    /// What rooms are like.
+    pub room: RoomConfig,
+    /// What everybody together may have.
+    pub limits: LimitsConfig,
+    /// Seconds in which everybody may leave when the server is told to end.
+    pub drain_s: u64,
+}
+
+/// An application.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppConfig {
+    /// What its tokens name as `iss`.
+    pub id: String,
+    /// The file that its secret is in.
+    pub secret_file: PathBuf,
+}
+
+/// What rooms are like.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoomConfig {
+    /// Seconds for which a session outlives a break.
+    pub grace_s: u64,
+    /// Seconds between a participant's pings; who misses three is cut off.
+    pub ping_s: u64,
+    /// How many may be in one.
+    pub people: usize,
+    /// Streams that each may publish.
+    pub streams: u32,
+    /// Others' streams of sound that each may receive at once.
+    pub audio_slots: u32,
+    /// The same of pictures.
+    pub video_slots: u32,
+    /// Events that are kept for who is away.
+    pub replay: usize,
+}
+
+/// What everybody together may have.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Rooms.
+    pub rooms: usize,
+    /// Connections.
+    pub links: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7_880)),
+            udp: Vec::new(),
+            app: Vec::new(),
+            room: RoomConfig::default(),
+            limits: LimitsConfig::default(),
+            drain_s: 30,
+        }
+    }
+}
+
+impl Default for RoomConfig {
+    fn default() -> Self {
+        let Settings { grace, ping, people, limits, replay, .. } = Settings::default();
+        let Limits { streams, audio_slots, video_slots } = limits;
+        let (grace_s, ping_s) = (grace.as_secs(), ping.as_secs());
+        Self { grace_s, ping_s, people, streams, audio_slots, video_slots, replay }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { rooms: 1_000, links: 10_000 }
+    }
+}
+
+/// Why a server cannot be had as it was configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("{}: {why}", .file.display())]
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// The text is no configuration: where, and what would be.
+    #[error("{0}")]
+    Text(#[from] Box<toml::de::Error>),
+    /// An application cannot be had.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// Two applications have one id.
+    #[error("there are two applications with the id \"{0}\": a token names one")]
+    SameApp(String),
+    /// Everyone could enter.
+    #[error(
+        "{0} can be reached from other machines, and everybody knows the development key: \
+         add an [[app]] with a secret of its own, or listen at 127.0.0.1"
+    )]
+    DevelopmentKey(SocketAddr),
+    /// An address that no packet can be sent to.
+    #[error(
+        "udp = \"{0}\" names no address that participants could send to: name each address of this machine \
+         at which they reach it, such as \"192.0.2.1:7880\""
+    )]
+    Unspecified(SocketAddr),
+    /// A number is out of its range.
+    #[error("{name} = {value} is out of its range: give {least} to {most}")]
+    Range {
+        /// Which setting.
+        name: &'static str,
+        /// What it is.
+        value: u64,
+        /// The least that does.
+        least: u64,
+        /// The most.
+        most: u64,
+    },
+}
+
+impl Config {
+    /// Reads a configuration. \[any\]
+    ///
+    /// # Errors
+    /// It is none, or cannot be had: says where and what would do.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(Box::new)?;
+        config.check_ranges()?;
+        Ok(config)
+    }
+
+    /// Reads the configuration in `file`; paths in it are relative to its folder.
+    /// \[control\]
+    ///
+    /// # Errors
+    /// As [`Config::parse`]'s, and it cannot be read.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let mut config = Self::parse(&String::from_utf8_lossy(&read(file)?))?;
+        for app in &mut config.app {
+            app.secret_file = file.parent().unwrap_or(Path::new("")).join(&app.secret_file);
+        }
+        Ok(config)
+    }
+
+    /// Whether all numbers are in their ranges.
+    fn check_ranges(&self) -> Result<(), ConfigError> {
+        let RoomConfig { grace_s, ping_s, people, streams, audio_slots, video_slots, replay } = self.room;
+        let LimitsConfig { rooms, links } = self.limits;
+        let ranges = [
+            ("drain_s", self.drain_s, 0, 3_600),
+            ("room.grace_s", grace_s, 1, 3_600),
+            ("room.ping_s", ping_s, 1, 60),
+            ("room.people", people as u64, 1, 1_000),
+            ("room.streams", streams.into(), 1, 32),
+            ("room.audio_slots", audio_slots.into(), 1, 64),
+            ("room.video_slots", video_slots.into(), 1, 64),
+            ("room.replay", replay as u64, 1, 65_536),
+            ("limits.rooms", rooms as u64, 1, 100_000),
+            ("limits.links", links as u64, 1, 100_000),
+        ];
+        match ranges.into_iter().find(|(_, value, least, most)| !(least..=most).contains(&value)) {
+            Some((name, value, least, most)) => Err(ConfigError::Range { name, value, least, most }),
+            None => Ok(()),
+        }
+    }
+
+    /// Where media are taken.
+    #[must_use]
+    pub fn media(&self) -> Vec<SocketAddr> {
+        if self.udp.is_empty() { vec![self.listen] } else { self.udp.clone() }
+    }
+
+    /// The applications whose tokens hold, with their secrets, once it is sure that
+    /// nobody enters who should not. Without any it is the development's. \[control\]
+    ///
+    /// # Errors
+    /// A secret cannot be read or had, an id is there twice, or the development key
+    /// would hold for other machines.
+    pub fn apps(&self) -> Result<Vec<App>, ConfigError> {
+        let mut apps: Vec<App> = Vec::new();
+        for AppConfig { id, secret_file } in &self.app {
+            if apps.iter().any(|app| app.id() == id) {
+                return Err(ConfigError::SameApp(id.clone()));
+            }
+            apps.push(App::new(id, &read(secret_file)?)?);
+        }
+        if apps.is_empty() {
+            apps.push(App::development());
+        }
+        let media = self.media();
+        let mut addresses = media.iter().chain([&self.listen]);
+        if let Some(public) = addresses.find(|address| !address.ip().is_loopback())
+            && apps.iter().any(App::is_development)
+        {
+            return Err(ConfigError::DevelopmentKey(*public));
+        }
+        if let Some(nowhere) = media.iter().find(|address| address.ip().is_unspecified()) {
+            return Err(ConfigError::Unspecified(*nowhere));
+        }
+        Ok(apps)
+    }
+
+    /// What a room is like that takes media at `udp`. \[any\]
+    #[must_use]
+    pub fn room(&self, udp: &[SocketAddr]) -> Settings {
+        let RoomConfig { grace_s, ping_s, people, streams, audio_slots, video_slots, replay } = self.room;
+        Settings {
+            grace: Duration::from_secs(grace_s),
+            ping: Duration::from_secs(ping_s),
+            people,
+            limits: Limits { streams, audio_slots, video_slots },
+            replay,
+            udp: udp.iter().map(SocketAddr::to_string).collect(),
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(file).map_err(|why| ConfigError::Read { file: file.into(), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../../../docs/server.toml");
+
+    #[test]
+    fn the_file_in_the_docs_says_every_default() {
+        let shipped = Config::parse(SHIPPED).expect("a configuration");
+        let media = Config { udp: Config::default().media(), ..Config::default() };
+        assert_eq!(shipped, media, "udp is as listen where none is given");
+        assert_eq!(Config::parse("").expect("a configuration"), Config::default());
+        // Each key stands in it, so that there is one place to look.
+        let keys = "listen udp drain_s grace_s ping_s people streams audio_slots video_slots replay rooms links \
+                    id secret_file";
+        for key in keys.split(' ') {
+            assert!(SHIPPED.contains(&format!("{key} = ")), "{key}");
+        }
+    }
+
+    #[test]
+    fn mistakes_say_where_and_what_would_do() {
+        let cases = [
+            ("lisen = \"127.0.0.1:1\"", "unknown field `lisen`"),
+            ("[room]\ngrace = 3", "line 2"),
+            ("listen = \"localhost\"", "line 1"),
+            ("[room]\ngrace_s = 0", "room.grace_s = 0 is out of its range: give 1 to 3600"),
+            ("[limits]\nlinks = 1000000", "limits.links"),
+            ("[[app]]\nid = \"ours\"", "secret_file"),
+        ];
+        for (text, why) in cases {
+            let message = Config::parse(text).expect_err(text).to_string();
+            assert!(message.contains(why), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_development_key_never_serves_other_machines() {
+        let apps = |text: &str| Config::parse(text).expect("a configuration").apps().map(|apps| apps.len());
+        assert!(matches!(apps(""), Ok(1)));
+        assert!(matches!(apps("listen = \"[::1]:0\""), Ok(1)));
+        for public in ["listen = \"192.0.2.1:7880\"", "listen = \"0.0.0.0:7880\"", "udp = [\"192.0.2.1:1\"]"]
+        {
+            assert!(matches!(apps(public), Err(ConfigError::DevelopmentKey(_))), "{public}");
+        }
+        let folder = std::env::temp_dir().join(format!("sidetone-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("server.toml");
+        let own = "[[app]]\nid = \"ours\"\nsecret_file = \"ours.secret\"\n";
+        let load = |listen: &str, apps: &str| {
+            std::fs::write(&file, format!("listen = \"{listen}\"\n{apps}")).expect("a file");
+            Config::load(&file).and_then(|config| config.apps()).map(|apps| apps.len())
+        };
+        std::fs::write(folder.join("ours.secret"), "0123456789abcdef0123456789abcdef\n").expect("a file");
+        assert!(matches!(load("192.0.2.1:7880", own), Ok(1)));
+        assert!(matches!(load("0.0.0.0:7880", own), Err(ConfigError::Unspecified(_))));
+        assert!(matches!(load("127.0.0.1:0", &own.repeat(2)), Err(ConfigError::SameApp(_))));
+        let known = "sidetone-development-key-not-for-public-use\n";
+        std::fs::write(folder.join("ours.secret"), known).expect("a file");
+        assert!(
+            matches!(load("192.0.2.1:7880", own), Err(ConfigError::DevelopmentKey(_))),
+            "under another id"
+        );
+        std::fs::remove_dir_all(&folder).expect("the folder");
+        assert!(matches!(Config::load(&file), Err(ConfigError::Read { .. })));
+    }
+}

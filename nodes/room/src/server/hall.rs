@@ -1,0 +1,478 @@
+//! `Hall`: all rooms of a server with their participants' media and links, without a
+//! socket, a thread or a clock: told what came and when, it says what is to be sent.
+//! `run` is the loop around it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use sidetone_core::Timestamp;
+
+use crate::protocol::{self, Ask, Code, Join, Request, RoomName, Told};
+use crate::server::config::Config;
+use crate::server::replay::PersonId;
+use crate::server::room::{self, LinkId, Room, Settings};
+use crate::server::token::{self, App};
+
+mod demux;
+mod forward;
+mod peer;
+mod stage;
+mod stun;
+
+pub mod run;
+
+pub use peer::NoCertificate;
+
+use demux::{Demux, Whose};
+use peer::PeerConfig;
+use stage::Stage;
+use stun::Knocks;
+
+/// How long a new link may take to say who it is.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Messages that a link may send at once, and in a second.
+const BURST: u32 = 200;
+const RATE: u32 = 50;
+/// The longest datagram that is looked at.
+const MOST_DATAGRAM: usize = 1_500;
+
+/// A room of a hall; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct StageId(u32);
+
+/// A participant's media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct PeerId {
+    stage: StageId,
+    person: PersonId,
+}
+
+/// A datagram that came or is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// The server's own address.
+    pub local: SocketAddr,
+    /// The other side's.
+    pub remote: SocketAddr,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
+/// What is to be said over a link.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Word {
+    /// A message is to be sent.
+    Tell(LinkId, Told),
+    /// The link is to be closed after what was to be sent; with why, where that is
+    /// not by choice.
+    Close(LinkId, Option<Code>),
+}
+
+/// What happened in a hall, counted since it began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Participants let in or back in.
+    pub joins: u64,
+    /// Refusals, by why.
+    pub refused: BTreeMap<Code, u64>,
+    /// RTP packets of streams that came.
+    pub packets_in: u64,
+    /// RTP packets that went out.
+    pub packets_out: u64,
+    /// Packets that somebody could not be sent: not connected, or another codec.
+    pub unsendable: u64,
+    /// Packets and datagrams longer than any that are looked at.
+    pub oversized: u64,
+    /// Datagrams of nobody, and requests that nobody signed.
+    pub unknown: u64,
+    /// Knocks that were answered.
+    pub knocks: u64,
+    /// Knocks that were one too many.
+    pub knocks_refused: u64,
+    /// Key frames that publishers were asked for.
+    pub key_frames_asked: u64,
+    /// Participants whose media failed; among them by a panic.
+    pub peers_failed: u64,
+    /// Panics, each of which ended one participant's media.
+    pub panics: u64,
+}
+
+/// What all rooms share.
+struct Shared {
+    config: PeerConfig,
+    demux: Demux,
+    datagrams: Vec<Datagram>,
+    words: Vec<Word>,
+    counts: Counts,
+    random: Random,
+}
+
+/// Where unguessable bytes come from.
+pub type Random = Box<dyn FnMut() -> [u8; 16] + Send>;
+
+impl Shared {
+    /// A text that nobody can guess.
+    fn secret(&mut self) -> String {
+        (self.random)().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn refuse(&mut self, link: LinkId, re: Option<u32>, code: Code) {
+        self.words.push(Word::Tell(link, room::failed(re, code)));
+        self.words.push(Word::Close(link, Some(code)));
+    }
+}
+
+/// All rooms of a server.
+pub struct Hall {
+    /// What was the beginning on the rooms' clock.
+    start: Instant,
+    apps: Vec<App>,
+    settings: Settings,
+    /// Rooms and links at once.
+    most: (usize, usize),
+    stages: BTreeMap<StageId, Stage>,
+    /// By application and name.
+    rooms: BTreeMap<(String, RoomName), StageId>,
+    next_stage: u32,
+    links: BTreeMap<LinkId, Link>,
+    knocks: Knocks,
+    is_draining: bool,
+    shared: Shared,
+}
+
+/// A connection of somebody.
+struct Link {
+    opened: Instant,
+    /// Whose application and which room, once it is in one.
+    place: Option<((String, RoomName), StageId)>,
+    /// Messages that it may send at once, since when.
+    budget: (u32, Instant),
+}
+
+impl Hall {
+    /// A hall without rooms that takes media at these addresses.
+    ///
+    /// # Errors
+    /// This machine's cryptography makes no certificate.
+    pub fn new(
+        config: &Config,
+        apps: Vec<App>,
+        addresses: Vec<SocketAddr>,
+        now: Instant,
+        random: Random,
+    ) -> Result<Self, NoCertificate> {
+        Ok(Self {
+            start: now,
+            apps,
+            settings: config.room(&addresses),
+            most: (config.limits.rooms, config.limits.links),
+            stages: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            next_stage: 0,
+            links: BTreeMap::new(),
+            knocks: Knocks::new(now),
+            is_draining: false,
+            shared: Shared {
+                config: PeerConfig::new(addresses)?,
+                demux: Demux::default(),
+                datagrams: Vec::new(),
+                words: Vec::new(),
+                counts: Counts::default(),
+                random,
+            },
+        })
+    }
+
+    /// What is to be sent by now.
+    pub fn take_datagrams(&mut self) -> Vec<Datagram> {
+        std::mem::take(&mut self.shared.datagrams)
+    }
+
+    /// What is to be said by now, in this order.
+    pub fn take_words(&mut self) -> Vec<Word> {
+        std::mem::take(&mut self.shared.words)
+    }
+
+    /// A link is there, over which somebody may join.
+    pub fn opened(&mut self, now: Instant, link: LinkId) {
+        if self.links.len() >= self.most.1 {
+            return self.refuse(now, link, None, Code::TooManyRequests);
+        }
+        self.links.insert(link, Link { opened: now, place: None, budget: (BURST, now) });
+    }
+
+    /// A link is gone.
+    pub fn closed(&mut self, now: Instant, link: LinkId) {
+        if let Some(Link { place: Some((_, stage)), .. }) = self.links.remove(&link) {
+            self.at(now, stage, |stage, _, _| stage.room.lost(link));
+        }
+    }
+
+    /// A message came over a link. `wall` is the time since 1970 (UTC), for tokens.
+    pub fn message(&mut self, now: Instant, wall: Duration, link: LinkId, text: &str) {
+        let Some(known) = self.links.get_mut(&link) else { return };
+        let place = known.place.as_ref().map(|(_, stage)| *stage);
+        if !known.may(now) {
+            return self.refuse(now, link, None, Code::TooManyRequests);
+        }
+        let request = match read(text) {
+            Ok(request) => request,
+            Err((re, code)) => {
+                // One who is in a room is told, and stays.
+                let Some(stage) = place else { return self.refuse(now, link, re, code) };
+                *self.shared.counts.refused.entry(code).or_default() += 1;
+                let told = room::error(re.unwrap_or_default(), code);
+                if self.stages.get(&stage).is_some_and(|stage| stage.room.has(link)) {
+                    self.shared.words.push(Word::Tell(link, told));
+                }
+                return;
+            }
+        };
+        match (request.ask, place) {
+            (Ask::Join(join), None) => self.join(now, wall, link, request.n, &join),
+            (_, None) => self.refuse(now, link, Some(request.n), Code::BadMessage),
+            (Ask::Renew { token }, Some(stage)) => self.renew(now, wall, link, request.n, &token, stage),
+            (ask, Some(stage)) => {
+                self.at(now, stage, |stage, at, _| stage.room.ask(at, link, request.n, ask));
+            }
+        }
+    }
+
+    fn join(&mut self, now: Instant, wall: Duration, link: LinkId, re: u32, join: &Join) {
+        if self.is_draining {
+            return self.refuse(now, link, Some(re), Code::ShuttingDown);
+        }
+        let checked = token::check(&self.apps, &join.token, self.timestamp(now), wall);
+        let checked = checked.and_then(|checked| {
+            let room = checked.room.ok_or(Code::RoomInvalid)?;
+            Ok(((checked.app, room), checked.claims))
+        });
+        let (key, claims) = match checked {
+            Ok(checked) => checked,
+            Err(code) => return self.refuse(now, link, Some(re), code),
+        };
+        let id = match self.rooms.get(&key) {
+            Some(id) => *id,
+            None if self.rooms.len() >= self.most.0 => {
+                return self.refuse(now, link, Some(re), Code::TooManyRequests);
+            }
+            None => self.make(key.clone()),
+        };
+        let secrets = [self.shared.secret(), self.shared.secret()];
+        self.at(now, id, |stage, at, _| stage.room.join(at, link, re, claims, join, secrets));
+        let is_in = self.stages.get(&id).is_some_and(|stage| stage.room.has(link));
+        if let Some(link) = self.links.get_mut(&link).filter(|_| is_in) {
+            link.place = Some((key, id));
+            self.shared.counts.joins += 1;
+        }
+        self.sweep(id);
+    }
+
+    fn make(&mut self, key: (String, RoomName)) -> StageId {
+        let id = StageId(self.next_stage);
+        self.next_stage += 1;
+        self.stages.insert(id, Stage::new(id, Room::new(key.1.clone(), self.settings.clone())));
+        self.rooms.insert(key, id);
+        id
+    }
+
+    fn renew(&mut self, now: Instant, wall: Duration, link: LinkId, re: u32, token: &str, stage: StageId) {
+        let Some(Link { place: Some((key, _)), .. }) = self.links.get(&link) else { return };
+        let claims = token::check(&self.apps, token, self.timestamp(now), wall).and_then(|checked| {
+            let is_ours = checked.app == key.0 && checked.room.as_ref() == Some(&key.1);
+            if is_ours { Ok(checked.claims) } else { Err(Code::RenewedTokenInvalid) }
+        });
+        self.at(now, stage, |stage, at, _| stage.room.renew(at, link, re, claims));
+    }
+
+    /// A datagram came.
+    pub fn datagram(&mut self, now: Instant, came: &Datagram) {
+        if came.bytes.len() > MOST_DATAGRAM {
+            self.shared.counts.oversized += 1;
+            return;
+        }
+        let peer = match self.shared.demux.whose(came.remote, &came.bytes) {
+            Whose::Theirs(peer) => peer,
+            Whose::Signed(peer) => {
+                let (shared, stage) = (&mut self.shared, self.stages.get_mut(&peer.stage));
+                if !stage.is_some_and(|stage| stage.has_signed(now, shared, peer.person, came)) {
+                    self.shared.counts.unknown += 1;
+                    return;
+                }
+                self.shared.demux.learn(peer, came.remote);
+                peer
+            }
+            Whose::Knock => return self.knock(now, came),
+            Whose::Nobody => {
+                self.shared.counts.unknown += 1;
+                return;
+            }
+        };
+        let at = self.timestamp(now);
+        if let Some(stage) = self.stages.get_mut(&peer.stage) {
+            stage.receive(now, at, &mut self.shared, peer.person, came);
+        }
+    }
+
+    fn knock(&mut self, now: Instant, came: &Datagram) {
+        let Datagram { local, remote, bytes } = came;
+        let Some(bytes) = stun::answer(bytes, *remote) else {
+            self.shared.counts.unknown += 1;
+            return;
+        };
+        if !self.knocks.may(now, remote.ip()) {
+            self.shared.counts.knocks_refused += 1;
+            return;
+        }
+        self.shared.counts.knocks += 1;
+        self.shared.datagrams.push(Datagram { local: *local, remote: *remote, bytes });
+    }
+
+    /// When there is something to do next.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        let silent = self.links.values().filter(|link| link.place.is_none());
+        let links = silent.map(|link| link.opened + PATIENCE).min();
+        let at = |at: Timestamp| self.start + at.since(Timestamp::ZERO);
+        self.stages.values().filter_map(|stage| stage.due(at)).chain(links).min()
+    }
+
+    /// Does what is due by `now`.
+    pub fn tick(&mut self, now: Instant) {
+        let late = |(link, known): (&LinkId, &Link)| {
+            (known.place.is_none() && known.opened + PATIENCE <= now).then_some(*link)
+        };
+        for link in self.links.iter().filter_map(late).collect::<Vec<_>>() {
+            self.refuse(now, link, None, Code::TimedOut);
+        }
+        let at = |at: Timestamp| self.start + at.since(Timestamp::ZERO);
+        let due = self.stages.iter().filter(|(_, stage)| stage.due(at).is_some_and(|due| due <= now));
+        for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let at = self.timestamp(now);
+            if let Some(stage) = self.stages.get_mut(&id) {
+                stage.tick(now, at, &mut self.shared);
+            }
+            self.sweep(id);
+        }
+    }
+
+    /// The server is to end within `within`: nobody is let in any more, and everyone
+    /// is told.
+    pub fn drain(&mut self, now: Instant, within: Duration) {
+        self.is_draining = true;
+        for id in self.stages.keys().copied().collect::<Vec<_>>() {
+            let told = Told::Closing { in_s: within.as_secs() };
+            self.at(now, id, |stage, _, _| stage.room.tell_all(&told));
+        }
+    }
+
+    /// Puts everyone out: the server ends.
+    pub fn close(&mut self, now: Instant) {
+        self.is_draining = true;
+        for id in self.stages.keys().copied().collect::<Vec<_>>() {
+            self.at(now, id, |stage, at, _| stage.room.close(at, Code::ShuttingDown));
+        }
+        for link in self.links.keys().copied().collect::<Vec<_>>() {
+            if self.links.get(&link).is_some_and(|link| link.place.is_none()) {
+                self.refuse(now, link, None, Code::ShuttingDown);
+            }
+        }
+    }
+
+    /// Whether no link is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// Whether the server is to end.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
+    /// Rooms, links and participants with media that are there.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.stages.len(), self.links.len(), self.stages.values().map(Stage::peers).sum())
+    }
+
+    /// Does something in a room, and what follows from it.
+    fn at(&mut self, now: Instant, id: StageId, does: impl FnOnce(&mut Stage, Timestamp, &mut Shared)) {
+        let at = self.timestamp(now);
+        if let Some(stage) = self.stages.get_mut(&id) {
+            let said = self.shared.words.len();
+            does(stage, at, &mut self.shared);
+            stage.apply(now, &mut self.shared);
+            for word in &self.shared.words[said..] {
+                if let Word::Tell(_, Told::Failed { code, .. } | Told::Error { code, .. }) = word {
+                    *self.shared.counts.refused.entry(*code).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// Forgets a room in which nobody is.
+    fn sweep(&mut self, id: StageId) {
+        if self.stages.get(&id).is_some_and(|stage| stage.room.is_over()) {
+            self.stages.remove(&id);
+            self.rooms.retain(|_, known| *known != id);
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, link: LinkId, re: Option<u32>, code: Code) {
+        self.closed(now, link);
+        *self.shared.counts.refused.entry(code).or_default() += 1;
+        self.shared.refuse(link, re, code);
+    }
+
+    fn timestamp(&self, now: Instant) -> Timestamp {
+        Timestamp::ZERO + now.saturating_duration_since(self.start)
+    }
+}
+
+impl Link {
+    /// Whether it may send one more message.
+    fn may(&mut self, now: Instant) -> bool {
+        let (left, since) = &mut self.budget;
+        let earned = now.saturating_duration_since(*since).as_millis() * u128::from(RATE) / 1_000;
+        if earned > 0 {
+            *left = u32::try_from(earned).unwrap_or(BURST).saturating_add(*left).min(BURST);
+            *since = now;
+        }
+        let may = *left > 0;
+        *left = left.saturating_sub(1);
+        may
+    }
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// What it is instead, and its number if it has one.
+fn read(text: &str) -> Result<Request, (Option<u32>, Code)> {
+    if text.len() > protocol::MOST_BYTES {
+        return Err((None, Code::TooLarge));
+    }
+    serde_json::from_str(text).map_err(|why| {
+        #[derive(Deserialize)]
+        struct Head {
+            n: u32,
+            t: String,
+        }
+        let Ok(Head { n, t }) = serde_json::from_str(text) else { return (None, Code::BadMessage) };
+        let is_unknown = why.to_string().starts_with(&format!("unknown variant `{t}`"));
+        (Some(n), if is_unknown { Code::UnknownMessage } else { Code::BadMessage })
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,381 @@
+//! `Peer`: the server's end of one participant's media: ICE, DTLS and SRTP, by str0m,
+//! without a socket or a clock.
+//!
+//! Whatever happens in str0m happens to one peer alone: a panic ends that peer.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::change::SdpOffer;
+use str0m::config::{CryptoProvider, DtlsCert};
+use str0m::format::Codec;
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{Extension, RtpPacket, RtpWrite, Ssrc};
+use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcError};
+
+use crate::protocol::{Code, Kind, SlotOf};
+
+use super::Datagram;
+
+/// Media sections of one offer.
+const MOST_SECTIONS: usize = 64;
+/// Candidates in one offer, and those that are told later.
+const MOST_CANDIDATES: usize = 256;
+const MOST_LATER: usize = 32;
+/// SSRCs of one peer, RTX among them not; who sends more is none that we speak to.
+const MOST_SOURCES: usize = 64;
+/// Steps that settling one input takes at most; it takes some ten, and more with a
+/// burst of packets to send.
+const MOST_STEPS: usize = 20_000;
+/// Packets that a receiver may ask for again, and for how long.
+const RESENDABLE: usize = 1_024;
+const RESENDABLE_FOR: Duration = Duration::from_secs(1);
+/// Of what is sent at most this part is sent again, before all such requests are let be.
+const RESENT_PART: f32 = 0.5;
+
+/// What all peers of a server share.
+pub(super) struct PeerConfig {
+    crypto: Arc<CryptoProvider>,
+    certificate: DtlsCert,
+    /// Where media are taken.
+    addresses: Vec<SocketAddr>,
+}
+
+/// The peer is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Gone {
+    #[error("it panicked")]
+    Panicked,
+    #[error(transparent)]
+    Failed(#[from] RtcError),
+    #[error("it does not settle")]
+    Restless,
+    #[error("it sends from more than {MOST_SOURCES} sources")]
+    Flood,
+}
+
+/// A packet that came: of which stream, of which codec.
+pub(super) struct Came {
+    pub(super) stream: u32,
+    pub(super) codec: Codec,
+    pub(super) packet: RtpPacket,
+}
+
+/// What a peer has to say.
+#[allow(clippy::large_enum_variant)] // nearly all are packets
+pub(super) enum News {
+    Came(Came),
+    /// Who plays the stream in this media section cannot go on without a key frame.
+    KeyFrameWanted(Mid),
+}
+
+/// The server's end of one participant's media.
+pub(super) struct Peer {
+    rtc: Rtc,
+    /// When it is to be settled again.
+    pub(super) due: Instant,
+    /// When something last came.
+    pub(super) heard: Instant,
+    /// Which media section is which stream.
+    streams: HashMap<Mid, u32>,
+    /// Of which stream the packets of a source are.
+    sources: HashMap<Ssrc, Option<(u32, Codec)>>,
+    /// Media sections to send in that were made ready.
+    ready: Vec<Mid>,
+    /// Candidates that were told since the offer.
+    later: usize,
+    events: Vec<Event>,
+}
+
+/// The answer to an offer.
+pub(super) struct Answer {
+    pub(super) sdp: String,
+    /// What the streams are, by their numbers, and their codecs.
+    pub(super) streams: Vec<(u32, Kind, String)>,
+}
+
+impl PeerConfig {
+    /// # Errors
+    /// This machine's cryptography makes no certificate.
+    pub(super) fn new(addresses: Vec<SocketAddr>) -> Result<Self, NoCertificate> {
+        let crypto = Arc::new(str0m::crypto::from_feature_flags());
+        let certificate = crypto.dtls_provider.generate_certificate().ok_or(NoCertificate)?;
+        Ok(Self { crypto, certificate, addresses })
+    }
+
+    fn rtc(&self, creds: IceCreds, now: Instant) -> Rtc {
+        Rtc::builder()
+            .set_crypto_provider(Arc::clone(&self.crypto))
+            .set_dtls_cert(self.certificate.clone())
+            .set_local_ice_credentials(creds)
+            .set_ice_lite(true)
+            .set_rtp_mode(true)
+            .set_rtcp_report_interval_audio(Duration::from_secs(1))
+            .set_extension(5, Extension::AbsoluteCaptureTime)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_av1(true)
+            .enable_vp8(true)
+            .enable_h264(true)
+            .enable_vp9(true)
+            .build(now)
+    }
+}
+
+/// There is no certificate for DTLS.
+#[derive(Debug, thiserror::Error)]
+#[error("this machine's cryptography makes no certificate for DTLS")]
+pub struct NoCertificate;
+
+impl Peer {
+    /// A peer of nobody yet, which goes by the user name of `creds`.
+    pub(super) fn new(config: &PeerConfig, creds: IceCreds, now: Instant) -> Result<Self, Gone> {
+        let rtc = catch_unwind(AssertUnwindSafe(|| {
+            let mut rtc = config.rtc(creds, now);
+            for address in &config.addresses {
+                // Those it does not take it cannot be reached at.
+                let host = Candidate::host(*address, Protocol::Udp);
+                let _ = host.map(|candidate| rtc.add_local_candidate(candidate).is_some());
+            }
+            rtc
+        }));
+        Ok(Self {
+            rtc: rtc.map_err(|_| Gone::Panicked)?,
+            due: now,
+            heard: now,
+            streams: HashMap::new(),
+            sources: HashMap::new(),
+            ready: Vec::new(),
+            later: 0,
+            events: Vec::new(),
+        })
+    }
+
+    /// The name that requests for this peer have: changes with each restart of ICE.
+    pub(super) fn name(&mut self) -> String {
+        self.rtc.direct_api().local_ice_credentials().ufrag
+    }
+
+    /// Answers an offer: which media sections send which streams, and which are room
+    /// for others'. To be settled after.
+    ///
+    /// # Errors
+    /// Of the outer: the peer is gone; of the inner: the offer is none.
+    pub(super) fn answer(
+        &mut self,
+        sdp: &str,
+        send: &[(String, u32)],
+        recv: &[SlotOf],
+    ) -> Result<Result<Answer, Code>, Gone> {
+        let count = |start| sdp.lines().filter(|line| line.starts_with(start)).count();
+        if count("m=") > MOST_SECTIONS || count("a=candidate") > MOST_CANDIDATES {
+            return Ok(Err(Code::BadSdp));
+        }
+        let answer = self.guarded(|rtc| {
+            let Ok(offer) = SdpOffer::from_sdp_string(sdp) else { return Ok(None) };
+            Ok(rtc.sdp_api().accept_offer(offer).ok().map(|answer| answer.to_sdp_string()))
+        })?;
+        let Some(answer) = answer else { return Ok(Err(Code::BadSdp)) };
+        self.later = 0;
+        self.streams.clear();
+        self.sources.clear();
+        let mut streams = Vec::new();
+        for (mid, stream) in send {
+            let mid = Mid::from(&**mid);
+            let section = self.section(mid).filter(|(_, direction)| direction.is_receiving());
+            let Some((kind, _)) = section else { return Ok(Err(Code::BadSdp)) };
+            let Some(codec) = self.codec(mid) else { return Ok(Err(Code::Codec)) };
+            self.streams.insert(mid, *stream);
+            streams.push((*stream, kind, codec.to_string().to_ascii_lowercase()));
+        }
+        for SlotOf { mid, kind } in recv {
+            let mid = Mid::from(&**mid);
+            if self.section(mid) != Some((*kind, Direction::SendOnly)) {
+                return Ok(Err(Code::BadSdp));
+            }
+            if !self.ready.contains(&mid) {
+                self.ready.push(mid);
+                self.make_ready(mid, *kind)?;
+            }
+        }
+        Ok(Ok(Answer { sdp: answer, streams }))
+    }
+
+    fn section(&self, mid: Mid) -> Option<(Kind, Direction)> {
+        let media = self.rtc.media(mid)?;
+        let kind = match media.kind() {
+            MediaKind::Audio => Kind::Audio,
+            MediaKind::Video => Kind::Video,
+        };
+        Some((kind, media.direction()))
+    }
+
+    /// The codec of a media section: the other side's best that this side has, too.
+    fn codec(&self, mid: Mid) -> Option<Codec> {
+        let params = self.rtc.codec_config().params();
+        let of = |pt| params.iter().find(|params| params.pt() == pt).map(|params| params.spec().codec);
+        self.rtc.media(mid)?.remote_pts().iter().find_map(|pt| of(*pt))
+    }
+
+    fn make_ready(&mut self, mid: Mid, kind: Kind) -> Result<(), Gone> {
+        self.guarded(|rtc| {
+            if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
+                // Packets go on when they come: the publisher paced them.
+                stream.set_unpaced(true);
+                if kind == Kind::Video {
+                    stream.set_rtx_cache(RESENDABLE, RESENDABLE_FOR, Some(RESENT_PART));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The participant can be reached at one more address.
+    pub(super) fn candidate(&mut self, candidate: &str) -> Result<(), Gone> {
+        // A peer that is asked from an address learns that by itself: these are hints.
+        if self.later == MOST_LATER {
+            return Ok(());
+        }
+        self.later += 1;
+        self.guarded(|rtc| {
+            if let Ok(candidate) = Candidate::from_sdp_string(candidate) {
+                rtc.add_remote_candidate(candidate);
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether a request that names this peer is signed as its own.
+    pub(super) fn has_signed(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<bool, Gone> {
+        let Ok(receive) = Receive::new(Protocol::Udp, from, local, bytes) else { return Ok(false) };
+        self.guarded(|rtc| Ok(rtc.accepts(&Input::Receive(now, receive))))
+    }
+
+    /// Something came for it. To be settled after.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Result<(), Gone> {
+        let Ok(receive) = Receive::new(Protocol::Udp, from, local, bytes) else { return Ok(()) };
+        self.guarded(|rtc| rtc.handle_input(Input::Receive(now, receive)))
+    }
+
+    /// Does all that is due by `now`; what is to be sent and told comes in `out` and
+    /// `news`.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<Datagram>,
+        news: &mut Vec<News>,
+    ) -> Result<(), Gone> {
+        let mut events = std::mem::take(&mut self.events);
+        let due = self.guarded(|rtc| {
+            for _ in 0..MOST_STEPS {
+                match rtc.poll_output()? {
+                    Output::Timeout(due) if due > now => return Ok(Some(due)),
+                    Output::Timeout(_) => rtc.handle_input(Input::Timeout(now))?,
+                    Output::Event(event) => events.push(event),
+                    Output::Transmit(send) => out.push(Datagram {
+                        local: send.source,
+                        remote: send.destination,
+                        bytes: send.contents.into(),
+                    }),
+                }
+            }
+            Ok(None)
+        });
+        self.due = due?.ok_or(Gone::Restless)?;
+        for event in events.drain(..) {
+            match event {
+                Event::RtpPacket(packet) => news.extend(self.came(packet)?.map(News::Came)),
+                Event::KeyframeRequest(request) => news.push(News::KeyFrameWanted(request.mid)),
+                _ => {}
+            }
+        }
+        self.events = events;
+        if self.rtc.is_alive() { Ok(()) } else { Err(Gone::Restless) }
+    }
+
+    /// Of which stream a packet is; of none in a section that the offer did not name.
+    fn came(&mut self, packet: RtpPacket) -> Result<Option<Came>, Gone> {
+        let ssrc = packet.header.ssrc;
+        let source = match self.sources.get(&ssrc) {
+            Some(source) => *source,
+            None if self.sources.len() == MOST_SOURCES => return Err(Gone::Flood),
+            None => {
+                let mid =
+                    self.guarded(|rtc| Ok(rtc.direct_api().stream_rx(&ssrc).map(|stream| stream.mid())))?;
+                let params = self.rtc.codec_config().params();
+                let codec = params.iter().find(|params| params.pt() == packet.header.payload_type);
+                let stream = mid.and_then(|mid| self.streams.get(&mid));
+                let source = stream.copied().zip(codec.map(|params| params.spec().codec));
+                self.sources.insert(ssrc, source);
+                source
+            }
+        };
+        Ok(source.map(|(stream, codec)| Came { stream, codec, packet }))
+    }
+
+    /// Sends in a media section, if it can be played there; `make` makes the packet,
+    /// with the payload type that it is given. To be settled after. Whether it goes out.
+    pub(super) fn send(
+        &mut self,
+        mid: Mid,
+        codec: Codec,
+        make: impl FnOnce(str0m::media::Pt) -> RtpWrite,
+    ) -> Result<bool, Gone> {
+        self.guarded(|rtc| {
+            // Before, it would wait without a bound; where nothing may be sent the peer
+            // would fail at its next step.
+            let media = rtc.media(mid).filter(|media| media.direction().is_sending());
+            let Some(media) = media.filter(|_| rtc.is_connected()) else { return Ok(false) };
+            let params = rtc.codec_config().params().iter();
+            let mut fits = params
+                .filter(|params| params.spec().codec == codec && media.remote_pts().contains(&params.pt()));
+            let Some(pt) = fits.next().map(str0m::format::PayloadParams::pt) else { return Ok(false) };
+            let mut api = rtc.direct_api();
+            let Some(stream) = api.stream_tx_by_mid(mid, None) else { return Ok(false) };
+            stream.write_rtp(make(pt));
+            Ok(true)
+        })
+    }
+
+    /// Asks the participant for a key frame of a stream of theirs. To be settled after.
+    pub(super) fn ask_key_frame(&mut self, stream: u32) -> Result<(), Gone> {
+        let Some(mid) = self.streams.iter().find(|(_, known)| **known == stream).map(|(mid, _)| *mid) else {
+            return Ok(());
+        };
+        self.guarded(|rtc| {
+            if let Some(stream) = rtc.direct_api().stream_rx_by_mid(mid, None) {
+                stream.request_keyframe(KeyframeRequestKind::Pli);
+            }
+            Ok(())
+        })
+    }
+
+    /// Says goodbye. To be settled after, until it is gone.
+    pub(super) fn close(&mut self) -> Result<(), Gone> {
+        self.guarded(Rtc::close)
+    }
+
+    fn guarded<T>(&mut self, touch: impl FnOnce(&mut Rtc) -> Result<T, RtcError>) -> Result<T, Gone> {
+        // Nothing of a peer that panicked is looked at again.
+        match catch_unwind(AssertUnwindSafe(|| touch(&mut self.rtc))) {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(Gone::Panicked),
+        }
+    }
+}

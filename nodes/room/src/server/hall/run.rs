@@ -1,0 +1,326 @@
+//! The loop around a [`Hall`]: one thread that has its sockets, its clock and the far
+//! ends of its links. Whatever else the server does asks it by [`Handle`].
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::{Counts, Datagram, Hall, NoCertificate, Word};
+use crate::protocol::Code;
+use crate::server::config::Config;
+use crate::server::room::LinkId;
+use crate::server::token::App;
+
+/// Commands that may wait.
+const COMMANDS: usize = 4_096;
+/// Commands, and datagrams of one socket, that are taken in one turn.
+const BATCH: usize = 64;
+/// Longer than any datagram that is looked at, so that one that is cut is seen to be
+/// too long.
+const BUFFER: usize = 2_048;
+/// Bytes that the system may hold for a socket, each way.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// The longest that the thread sleeps.
+const NAP: Duration = Duration::from_secs(1);
+
+/// What a link is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// A message.
+    Text(String),
+    /// Nothing more: it is to be closed; with why, where that is not by choice.
+    Close(Option<Code>),
+}
+
+/// The far end of a link: takes what is to be said without waiting. Whether it could.
+pub type Outlet = Box<dyn FnMut(Said) -> bool + Send>;
+
+/// What the thread is asked to do.
+enum Command {
+    Opened(LinkId, Outlet),
+    Message(LinkId, String),
+    Closed(LinkId),
+    Drain(Duration),
+    Close,
+    Look(Box<dyn FnOnce(&Hall) + Send>),
+}
+
+/// Asks a hall's thread. \[any\]
+#[derive(Clone)]
+pub struct Handle {
+    commands: SyncSender<Command>,
+    waker: Arc<UnixStream>,
+}
+
+/// The thread has more to do than it can, or is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server has more to do than it can")]
+pub struct Busy;
+
+/// Why a hall cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address cannot be had.
+    #[error("cannot take media at udp {address}: {why}")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        why: io::Error,
+    },
+    /// The system has no more of something.
+    #[error("cannot start the thread for media: {0}")]
+    System(#[from] io::Error),
+    /// There is no certificate for DTLS.
+    #[error(transparent)]
+    Certificate(#[from] NoCertificate),
+}
+
+/// A hall's thread.
+pub struct Running {
+    /// Where media are taken.
+    pub addresses: Vec<SocketAddr>,
+    handle: Handle,
+    thread: JoinHandle<Counts>,
+}
+
+impl Running {
+    /// Binds the sockets and starts the thread. \[control\]
+    ///
+    /// # Errors
+    /// An address cannot be had, or the system lacks something.
+    pub fn start(config: &Config, apps: Vec<App>) -> Result<Self, RunError> {
+        let sockets = config.media().into_iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        let addresses: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
+        let random = Box::new(|| {
+            let mut bytes = [0; 16];
+            // A system without randomness could not have made a certificate.
+            getrandom::fill(&mut bytes).expect("the system's randomness");
+            bytes
+        });
+        let hall = Hall::new(config, apps, addresses.clone(), Instant::now(), random)?;
+        let (commands, inbox) = sync_channel(COMMANDS);
+        let (waker, awoken) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        awoken.set_nonblocking(true)?;
+        let turner =
+            Turner { hall, sockets, inbox, awoken, outlets: HashMap::new(), has_more: false, is_over: false };
+        let thread = std::thread::Builder::new().name("sidetone-hall".into()).spawn(|| turner.run())?;
+        Ok(Self { addresses, handle: Handle { commands, waker: Arc::new(waker) }, thread })
+    }
+
+    /// What asks the thread. \[any\]
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Puts everyone out, ends the thread and gives what it counted. \[control\]
+    #[must_use]
+    pub fn end(self) -> Counts {
+        while self.handle.send(Command::Close).is_err() && !self.thread.is_finished() {
+            std::thread::yield_now();
+        }
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+impl Handle {
+    /// A link is there; what is to be said over it goes to `outlet`.
+    ///
+    /// # Errors
+    /// There is too much to do.
+    pub fn opened(&self, link: LinkId, outlet: Outlet) -> Result<(), Busy> {
+        self.send(Command::Opened(link, outlet))
+    }
+
+    /// A message came.
+    ///
+    /// # Errors
+    /// There is too much to do.
+    pub fn message(&self, link: LinkId, text: String) -> Result<(), Busy> {
+        self.send(Command::Message(link, text))
+    }
+
+    /// A link is gone.
+    ///
+    /// # Errors
+    /// There is too much to do: to be said again, else the link counts as there.
+    pub fn closed(&self, link: LinkId) -> Result<(), Busy> {
+        self.send(Command::Closed(link))
+    }
+
+    /// Nobody is let in any more, and all are told to leave within this time.
+    ///
+    /// # Errors
+    /// There is too much to do.
+    pub fn drain(&self, within: Duration) -> Result<(), Busy> {
+        self.send(Command::Drain(within))
+    }
+
+    /// Looks at the hall, on its thread.
+    ///
+    /// # Errors
+    /// There is too much to do.
+    pub fn look(&self, look: impl FnOnce(&Hall) + Send + 'static) -> Result<(), Busy> {
+        self.send(Command::Look(Box::new(look)))
+    }
+
+    fn send(&self, command: Command) -> Result<(), Busy> {
+        match self.commands.try_send(command) {
+            Ok(()) => {
+                // A full pipe wakes as well as one more byte.
+                let _ = (&*self.waker).write(&[0]);
+                Ok(())
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Busy),
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<(SocketAddr, UdpSocket), RunError> {
+    let bound = || {
+        let socket = UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        // As much as the system grants: bursts wait there while the thread does other things.
+        let _ = setsockopt(&socket, sockopt::RcvBuf, &SOCKET_BUFFER);
+        let _ = setsockopt(&socket, sockopt::SndBuf, &SOCKET_BUFFER);
+        Ok((socket.local_addr()?, socket))
+    };
+    bound().map_err(|why| RunError::Bind { address, why })
+}
+
+struct Turner {
+    hall: Hall,
+    sockets: Vec<(SocketAddr, UdpSocket)>,
+    inbox: Receiver<Command>,
+    awoken: UnixStream,
+    outlets: HashMap<LinkId, Outlet>,
+    /// There are more commands than were taken.
+    has_more: bool,
+    is_over: bool,
+}
+
+impl Turner {
+    fn run(mut self) -> Counts {
+        let Some((first, _)) = self.sockets.first() else { return Counts::default() };
+        let mut came = Datagram { local: *first, remote: *first, bytes: Vec::with_capacity(BUFFER) };
+        while !self.is_over {
+            self.sleep();
+            self.read(&mut came);
+            self.obey();
+            self.hall.tick(Instant::now());
+            self.say();
+            self.send();
+        }
+        self.hall.counts().clone()
+    }
+
+    /// Until something comes or is due.
+    fn sleep(&self) {
+        let now = Instant::now();
+        let due = if self.has_more { Some(now) } else { self.hall.due() };
+        let wait = due.map_or(NAP, |due| due.saturating_duration_since(now).min(NAP));
+        // Up to the next millisecond: too early would be for nothing.
+        let wait = u16::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u16::MAX);
+        let sockets = self.sockets.iter().map(|(_, socket)| socket.as_fd());
+        let mut waited: Vec<_> =
+            sockets.chain([self.awoken.as_fd()]).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        // Interrupted or not: what is there is read.
+        let _ = poll(&mut waited, PollTimeout::from(wait));
+    }
+
+    fn read(&mut self, came: &mut Datagram) {
+        for at in 0..self.sockets.len() {
+            for _ in 0..BATCH {
+                let (local, socket) = &self.sockets[at];
+                came.bytes.resize(BUFFER, 0);
+                match socket.recv_from(&mut came.bytes) {
+                    Ok((length, remote)) => {
+                        came.bytes.truncate(length);
+                        (came.local, came.remote) = (*local, remote);
+                    }
+                    // What a peer's closed port answered is told here, too: the next may be fine.
+                    Err(why) if why.kind() != ErrorKind::WouldBlock => continue,
+                    Err(_) => break,
+                }
+                self.hall.datagram(Instant::now(), came);
+                self.send();
+            }
+        }
+    }
+
+    fn obey(&mut self) {
+        let mut bytes = [0; 256];
+        while matches!((&self.awoken).read(&mut bytes), Ok(length) if length == bytes.len()) {}
+        self.has_more = true;
+        for _ in 0..BATCH {
+            let Ok(command) = self.inbox.try_recv() else {
+                self.has_more = false;
+                break;
+            };
+            let now = Instant::now();
+            match command {
+                Command::Opened(link, outlet) => {
+                    self.outlets.insert(link, outlet);
+                    self.hall.opened(now, link);
+                }
+                Command::Message(link, text) => {
+                    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                    self.hall.message(now, wall.unwrap_or_default(), link, &text);
+                }
+                Command::Closed(link) => {
+                    self.outlets.remove(&link);
+                    self.hall.closed(now, link);
+                }
+                Command::Drain(within) => self.hall.drain(now, within),
+                Command::Close => {
+                    self.hall.close(now);
+                    self.is_over = true;
+                }
+                Command::Look(look) => look(&self.hall),
+            }
+        }
+    }
+
+    fn say(&mut self) {
+        for word in self.hall.take_words() {
+            match word {
+                Word::Tell(link, told) => {
+                    let Some(outlet) = self.outlets.get_mut(&link) else { continue };
+                    // It has names, numbers and texts alone.
+                    let Ok(text) = serde_json::to_string(&told) else { continue };
+                    if !outlet(Said::Text(text)) {
+                        // It does not read: it is let go, and may come back.
+                        self.outlets.remove(&link);
+                        self.hall.closed(Instant::now(), link);
+                    }
+                }
+                Word::Close(link, code) => {
+                    if let Some(mut outlet) = self.outlets.remove(&link) {
+                        // One that does not even take this sees that its outlet is gone.
+                        let _ = outlet(Said::Close(code));
+                    }
+                    self.hall.closed(Instant::now(), link);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        for Datagram { local, remote, bytes } in self.hall.take_datagrams() {
+            let socket = self.sockets.iter().find(|(address, _)| *address == local);
+            // What the system does not take is lost, as on any network.
+            let _ = socket.map(|(_, socket)| socket.send_to(&bytes, remote));
+        }
+    }
+}

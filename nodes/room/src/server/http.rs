@@ -1,0 +1,171 @@
+//! What the server says by HTTP: `/room` is the room protocol over WebSocket, and so
+//! is `/`, since a server's plain URL is enough to join; `/healthz` and `/metrics` are for who looks after the server. [`Server`] is all of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::server::config::{Config, ConfigError};
+use crate::server::hall::run::{Handle, RunError, Running};
+use crate::server::hall::{Counts, Hall};
+
+mod link;
+mod metrics;
+
+/// How long a page may take to be had.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long links may take to close in the end.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration cannot be had.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No media can be taken.
+    #[error(transparent)]
+    Media(#[from] RunError),
+    /// The address cannot be had.
+    #[error("cannot listen at {address}: {why}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        why: io::Error,
+    },
+    /// The system has no more of something.
+    #[error("cannot start the server: {0}")]
+    System(io::Error),
+}
+
+/// A room server.
+pub struct Server {
+    /// Where HTTP and WebSocket are served.
+    pub address: SocketAddr,
+    /// Where media are taken.
+    pub media: Vec<SocketAddr>,
+    runtime: Runtime,
+    running: Running,
+    shared: Arc<Shared>,
+    /// To be told to take no more connections.
+    stop: oneshot::Sender<()>,
+}
+
+/// What all requests share.
+struct Shared {
+    hall: Handle,
+    next_link: AtomicU64,
+    is_draining: AtomicBool,
+    /// How many links are there.
+    links: watch::Sender<usize>,
+}
+
+impl Server {
+    /// Starts a server: its threads go on until [`Server::end`]. \[control\]
+    ///
+    /// # Errors
+    /// The configuration does not do, or an address or thread cannot be had.
+    pub fn start(config: &Config) -> Result<Self, ServeError> {
+        let running = Running::start(config, config.apps()?)?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("sidetone-http")
+            .enable_all()
+            .build()
+            .map_err(ServeError::System)?;
+        let bound = runtime.block_on(TcpListener::bind(config.listen));
+        let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (address, listener) = bound.map_err(|why| ServeError::Listen { address: config.listen, why })?;
+        let shared = Arc::new(Shared {
+            hall: running.handle(),
+            next_link: AtomicU64::new(0),
+            is_draining: AtomicBool::new(false),
+            links: watch::channel(0).0,
+        });
+        let app = Router::new()
+            .route("/", get(link::upgrade))
+            .route("/room", get(link::upgrade))
+            .route("/healthz", get(health))
+            .route("/metrics", get(figures))
+            .with_state(Arc::clone(&shared));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let until = async move {
+            // Told, or nobody is left who could tell.
+            let _ = stopped.await;
+        };
+        // It ends when it is told to; single connections that fail are closed.
+        runtime.spawn(async move { axum::serve(listener, app).with_graceful_shutdown(until).await });
+        Ok(Self { address, media: running.addresses.clone(), runtime, running, shared, stop })
+    }
+
+    /// Ends the server: lets nobody in any more, tells everyone and waits until they
+    /// are gone, for `within` at most, or until `hurry` says so; then puts them out.
+    /// Gives what it counted. \[control\]
+    #[must_use]
+    pub fn end(self, within: Duration, hurry: &AtomicBool) -> Counts {
+        self.shared.is_draining.store(true, Ordering::Relaxed);
+        let links = self.shared.links.subscribe();
+        // Should the thread be too busy for that, it puts everyone out below all the same.
+        let _ = self.shared.hall.drain(within);
+        self.runtime.block_on(async {
+            let until = Instant::now() + within;
+            while *links.borrow() > 0 && Instant::now() < until && !hurry.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let counts = self.running.end();
+        let _ = self.stop.send(());
+        let mut links = links;
+        // Each has said goodbye by then, or never will.
+        let _ = self
+            .runtime
+            .block_on(async { timeout(GOODBYE, links.wait_for(|links| *links == 0)).await.is_ok() });
+        self.runtime.shutdown_timeout(GOODBYE);
+        counts
+    }
+}
+
+async fn health(State(shared): State<Arc<Shared>>) -> Response {
+    if shared.is_draining.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    // Whether the thread that does all the work answers.
+    match look(&shared, |_| ()).await {
+        Some(()) => "ok\n".into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "busy\n").into_response(),
+    }
+}
+
+async fn figures(State(shared): State<Arc<Shared>>) -> Response {
+    match look(&shared, metrics::page).await {
+        Some(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "busy\n").into_response(),
+    }
+}
+
+/// What a look at the hall sees, if that is not too busy.
+async fn look<T: Send + 'static>(
+    shared: &Shared,
+    look: impl FnOnce(&Hall) -> T + Send + 'static,
+) -> Option<T> {
+    let (seen, sees) = oneshot::channel();
+    let seen = move |hall: &Hall| {
+        // Who asked may have gone.
+        let _ = seen.send(look(hall));
+    };
+    shared.hall.look(seen).ok()?;
+    timeout(PATIENCE, sees).await.ok()?.ok()
+}

@@ -1,0 +1,110 @@
+//! A link: a participant's WebSocket. Takes texts to the hall and back, and no more:
+//! who may do what is the hall's.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::Shared;
+use crate::protocol::{Code, MOST_BYTES, SUBPROTOCOL};
+use crate::server::hall::run::Said;
+use crate::server::room::LinkId;
+
+/// Messages that wait for a participant who reads slowly; with one more it is let go.
+const WAITING: usize = 256;
+/// How long it may take until one is written.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// RFC 6455 § 7.4.1: it is as was wished.
+const NORMAL: u16 = 1_000;
+/// RFC 6455 § 7.4.1: not the kind of data that is taken here.
+const UNSUPPORTED: u16 = 1_003;
+/// RFC 6455, IANA's registry: try again later.
+const LATER: u16 = 1_013;
+
+/// Makes a WebSocket of a request.
+pub(super) async fn upgrade(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) -> Response {
+    let upgrade = upgrade
+        .protocols([SUBPROTOCOL])
+        .max_message_size(MOST_BYTES)
+        .max_frame_size(MOST_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(4 * MOST_BYTES);
+    if upgrade.selected_protocol().is_none() {
+        let why = format!("this server speaks the WebSocket subprotocol {SUBPROTOCOL}: ask for it\n");
+        return (StatusCode::BAD_REQUEST, why).into_response();
+    }
+    upgrade.on_upgrade(move |socket| attend(socket, shared))
+}
+
+async fn attend(mut socket: WebSocket, shared: Arc<Shared>) {
+    let link = LinkId(shared.next_link.fetch_add(1, Ordering::Relaxed));
+    let (said, mut words) = mpsc::channel(WAITING);
+    if shared.hall.opened(link, Box::new(move |word| said.try_send(word).is_ok())).is_err() {
+        return close(&mut socket, LATER, Code::TooManyRequests.text()).await;
+    }
+    shared.links.send_modify(|links| *links += 1);
+    let (code, why) = talk(&mut socket, &shared, link, &mut words).await;
+    // Else the hall would take it for a participant who is silent.
+    while shared.hall.closed(link).is_err() && !words.is_closed() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    close(&mut socket, code, why).await;
+    shared.links.send_modify(|links| *links -= 1);
+}
+
+/// Until one side ends it: says how it is closed.
+async fn talk(
+    socket: &mut WebSocket,
+    shared: &Shared,
+    link: LinkId,
+    words: &mut mpsc::Receiver<Said>,
+) -> (u16, &'static str) {
+    loop {
+        tokio::select! {
+            word = words.recv() => match word {
+                Some(Said::Text(text)) => {
+                    let sent = timeout(PATIENCE, socket.send(Message::Text(text.into()))).await;
+                    if !matches!(sent, Ok(Ok(()))) {
+                        return (LATER, "it does not read");
+                    }
+                }
+                Some(Said::Close(Some(code))) => return (code.close_code(), code.text()),
+                Some(Said::Close(None)) => return (NORMAL, ""),
+                // More was to be said than it read.
+                None => return (LATER, "it does not read"),
+            },
+            message = socket.recv() => match message {
+                Some(Ok(Message::Text(text))) => {
+                    if shared.hall.message(link, text.as_str().to_owned()).is_err() {
+                        return (LATER, Code::TooManyRequests.text());
+                    }
+                }
+                Some(Ok(Message::Binary(_))) => return (UNSUPPORTED, "messages are text"),
+                // Pings are answered by the library.
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(_))) | None => return (NORMAL, ""),
+                // No WebSocket, no UTF-8, or longer than a message is.
+                Some(Err(_)) => return (Code::TooLarge.close_code(), Code::BadMessage.text()),
+            },
+        }
+    }
+}
+
+/// Closes as RFC 6455 § 7 has it: says so, and waits a little for the other side to.
+async fn close(socket: &mut WebSocket, code: u16, reason: &'static str) {
+    let goodbye = async {
+        let frame = CloseFrame { code, reason: reason.into() };
+        if socket.send(Message::Close(Some(frame))).await.is_ok() {
+            while matches!(socket.recv().await, Some(Ok(_))) {}
+        }
+    };
+    // One that does not answer is closed without.
+    let _ = timeout(Duration::from_secs(1), goodbye).await;
+}

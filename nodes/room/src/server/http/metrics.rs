@@ -1,0 +1,56 @@
+//! `/metrics`: the server's figures for Prometheus, in its text format. No label has
+//! the name of a user or a room: there may be any number of those.
+
+use std::fmt::Write;
+
+use crate::server::hall::{Counts, Hall};
+
+/// The text format's name.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
+
+/// The page.
+pub(super) fn page(hall: &Hall) -> String {
+    let (rooms, links, peers) = hall.sizes();
+    let Counts {
+        joins,
+        refused,
+        packets_in,
+        packets_out,
+        unsendable,
+        oversized,
+        unknown,
+        knocks,
+        knocks_refused,
+        key_frames_asked,
+        peers_failed,
+        panics,
+    } = hall.counts();
+    let mut page = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, values: &[(String, u64)]| {
+        // Writing to a string does not fail.
+        let _ = write!(page, "# HELP sidetone_room_{name} {help}\n# TYPE sidetone_room_{name} {kind}\n");
+        for (labels, value) in values {
+            let _ = writeln!(page, "sidetone_room_{name}{labels} {value}");
+        }
+    };
+    let mut one = |name, kind, help, value| family(name, kind, help, &[(String::new(), value)]);
+    one("rooms", "gauge", "Rooms that are there.", rooms as u64);
+    one("links", "gauge", "Connections of participants.", links as u64);
+    one("peers", "gauge", "Participants with media.", peers as u64);
+    one("joins_total", "counter", "Participants let in or back in.", *joins);
+    one("packets_in_total", "counter", "RTP packets that came.", *packets_in);
+    one("packets_out_total", "counter", "RTP packets that went out.", *packets_out);
+    one("unsendable_total", "counter", "Packets that a participant could not be sent.", *unsendable);
+    one("oversized_total", "counter", "Datagrams and packets too long to be looked at.", *oversized);
+    one("unknown_total", "counter", "Datagrams that are nobody's, or not signed.", *unknown);
+    one("knocks_total", "counter", "Knocks that were answered.", *knocks);
+    one("knocks_refused_total", "counter", "Knocks that were one too many.", *knocks_refused);
+    one("key_frames_asked_total", "counter", "Key frames that publishers were asked for.", *key_frames_asked);
+    one("peers_failed_total", "counter", "Participants whose media failed.", *peers_failed);
+    one("panics_total", "counter", "Panics, each of which ended one participant's media.", *panics);
+    let word = |code| serde_json::to_string(code).unwrap_or_default();
+    let refused: Vec<_> =
+        refused.iter().map(|(code, count)| (format!("{{code={}}}", word(code)), *count)).collect();
+    family("refused_total", "counter", "What was refused, by why.", &refused);
+    page
+}
