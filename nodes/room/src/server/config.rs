@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::protocol::Limits;
+use crate::server::media;
 use crate::server::room::Settings;
 use crate::server::token::{App, AppError};
 
@@ -57,6 +58,10 @@ pub struct RoomConfig {
     pub video_slots: u32,
     /// Events that are kept for who is away.
     pub replay: usize,
+    /// How many streams of sound one hears at once who has not room for all.
+    pub loudest: usize,
+    /// Milliseconds between telling how loud everyone is.
+    pub volume_ms: u64,
 }
 
 /// What everybody together may have.
@@ -86,8 +91,18 @@ impl Default for RoomConfig {
     fn default() -> Self {
         let Settings { grace, ping, people, limits, replay, .. } = Settings::default();
         let Limits { streams, audio_slots, video_slots } = limits;
-        let (grace_s, ping_s) = (grace.as_secs(), ping.as_secs());
-        Self { grace_s, ping_s, people, streams, audio_slots, video_slots, replay }
+        let media::Settings { loudest, volumes } = media::Settings::default();
+        Self {
+            grace_s: grace.as_secs(),
+            ping_s: ping.as_secs(),
+            people,
+            streams,
+            audio_slots,
+            video_slots,
+            replay,
+            loudest,
+            volume_ms: u64::try_from(volumes.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 }
 
@@ -169,7 +184,17 @@ impl Config {
 
     /// Whether all numbers are in their ranges.
     fn check_ranges(&self) -> Result<(), ConfigError> {
-        let RoomConfig { grace_s, ping_s, people, streams, audio_slots, video_slots, replay } = self.room;
+        let RoomConfig {
+            grace_s,
+            ping_s,
+            people,
+            streams,
+            audio_slots,
+            video_slots,
+            replay,
+            loudest,
+            volume_ms,
+        } = self.room;
         let LimitsConfig { rooms, links } = self.limits;
         let ranges = [
             ("drain_s", self.drain_s, 0, 3_600),
@@ -180,6 +205,8 @@ impl Config {
             ("room.audio_slots", audio_slots.into(), 1, 64),
             ("room.video_slots", video_slots.into(), 1, 64),
             ("room.replay", replay as u64, 1, 65_536),
+            ("room.loudest", loudest as u64, 1, 64),
+            ("room.volume_ms", volume_ms, 100, 60_000),
             ("limits.rooms", rooms as u64, 1, 100_000),
             ("limits.links", links as u64, 1, 100_000),
         ];
@@ -228,7 +255,7 @@ impl Config {
     /// What a room is like that takes media at `udp`. \[any\]
     #[must_use]
     pub fn room(&self, udp: &[SocketAddr]) -> Settings {
-        let RoomConfig { grace_s, ping_s, people, streams, audio_slots, video_slots, replay } = self.room;
+        let RoomConfig { grace_s, ping_s, people, streams, audio_slots, video_slots, replay, .. } = self.room;
         Settings {
             grace: Duration::from_secs(grace_s),
             ping: Duration::from_secs(ping_s),
@@ -237,6 +264,13 @@ impl Config {
             replay,
             udp: udp.iter().map(SocketAddr::to_string).collect(),
         }
+    }
+
+    /// How rooms' media are forwarded. \[any\]
+    #[must_use]
+    pub const fn forwarding(&self) -> media::Settings {
+        let RoomConfig { loudest, volume_ms, .. } = self.room;
+        media::Settings { loudest, volumes: Duration::from_millis(volume_ms) }
     }
 }
 
@@ -257,7 +291,7 @@ mod tests {
         assert_eq!(shipped, media, "udp is as listen where none is given");
         assert_eq!(Config::parse("").expect("a configuration"), Config::default());
         // Each key stands in it, so that there is one place to look.
-        let keys = "listen udp drain_s grace_s ping_s people streams audio_slots video_slots replay rooms links \
+        let keys = "listen udp drain_s grace_s ping_s people streams audio_slots video_slots replay loudest volume_ms rooms links \
                     id secret_file";
         for key in keys.split(' ') {
             assert!(SHIPPED.contains(&format!("{key} = ")), "{key}");

@@ -11,12 +11,12 @@ use sidetone_core::Timestamp;
 
 use crate::protocol::{self, Ask, Code, Join, Request, RoomName, Told};
 use crate::server::config::Config;
+use crate::server::media::{self, Forwarder};
 use crate::server::replay::PersonId;
 use crate::server::room::{self, LinkId, Room, Settings};
 use crate::server::token::{self, App};
 
 mod demux;
-mod forward;
 mod peer;
 mod stage;
 mod stun;
@@ -83,7 +83,7 @@ pub struct Counts {
     pub packets_out: u64,
     /// Packets that somebody could not be sent: not connected, or another codec.
     pub unsendable: u64,
-    /// Packets and datagrams longer than any that are looked at.
+    /// Datagrams longer than any that are looked at.
     pub oversized: u64,
     /// Datagrams of nobody, and requests that nobody signed.
     pub unknown: u64,
@@ -101,6 +101,8 @@ pub struct Counts {
 
 /// What all rooms share.
 struct Shared {
+    /// What was the beginning on the rooms' clock.
+    start: Instant,
     config: PeerConfig,
     demux: Demux,
     datagrams: Vec<Datagram>,
@@ -118,6 +120,15 @@ impl Shared {
         (self.random)().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    fn timestamp(&self, now: Instant) -> Timestamp {
+        Timestamp::ZERO + now.saturating_duration_since(self.start)
+    }
+
+    fn instant(&self, at: Timestamp) -> Instant {
+        // A clock that runs for 584 years has other problems.
+        self.start + at.since(Timestamp::ZERO)
+    }
+
     fn refuse(&mut self, link: LinkId, re: Option<u32>, code: Code) {
         self.words.push(Word::Tell(link, room::failed(re, code)));
         self.words.push(Word::Close(link, Some(code)));
@@ -126,10 +137,11 @@ impl Shared {
 
 /// All rooms of a server.
 pub struct Hall {
-    /// What was the beginning on the rooms' clock.
-    start: Instant,
     apps: Vec<App>,
     settings: Settings,
+    media: media::Settings,
+    /// What became of packets in rooms that are over.
+    forwarded: media::Counts,
     /// Rooms and links at once.
     most: (usize, usize),
     stages: BTreeMap<StageId, Stage>,
@@ -164,9 +176,10 @@ impl Hall {
         random: Random,
     ) -> Result<Self, NoCertificate> {
         Ok(Self {
-            start: now,
             apps,
             settings: config.room(&addresses),
+            media: config.forwarding(),
+            forwarded: media::Counts::default(),
             most: (config.limits.rooms, config.limits.links),
             stages: BTreeMap::new(),
             rooms: BTreeMap::new(),
@@ -175,6 +188,7 @@ impl Hall {
             knocks: Knocks::new(now),
             is_draining: false,
             shared: Shared {
+                start: now,
                 config: PeerConfig::new(addresses)?,
                 demux: Demux::default(),
                 datagrams: Vec::new(),
@@ -244,7 +258,7 @@ impl Hall {
         if self.is_draining {
             return self.refuse(now, link, Some(re), Code::ShuttingDown);
         }
-        let checked = token::check(&self.apps, &join.token, self.timestamp(now), wall);
+        let checked = token::check(&self.apps, &join.token, self.shared.timestamp(now), wall);
         let checked = checked.and_then(|checked| {
             let room = checked.room.ok_or(Code::RoomInvalid)?;
             Ok(((checked.app, room), checked.claims))
@@ -270,17 +284,21 @@ impl Hall {
         self.sweep(id);
     }
 
+    #[allow(clippy::cast_possible_truncation)] // half of it is as random
     fn make(&mut self, key: (String, RoomName)) -> StageId {
         let id = StageId(self.next_stage);
         self.next_stage += 1;
-        self.stages.insert(id, Stage::new(id, Room::new(key.1.clone(), self.settings.clone())));
+        let room = Room::new(key.1.clone(), self.settings.clone());
+        let seed = u128::from_be_bytes((self.shared.random)()) as u64;
+        let forwarder = Forwarder::new(self.media.clone(), seed);
+        self.stages.insert(id, Stage::new(id, room, forwarder));
         self.rooms.insert(key, id);
         id
     }
 
     fn renew(&mut self, now: Instant, wall: Duration, link: LinkId, re: u32, token: &str, stage: StageId) {
         let Some(Link { place: Some((key, _)), .. }) = self.links.get(&link) else { return };
-        let claims = token::check(&self.apps, token, self.timestamp(now), wall).and_then(|checked| {
+        let claims = token::check(&self.apps, token, self.shared.timestamp(now), wall).and_then(|checked| {
             let is_ours = checked.app == key.0 && checked.room.as_ref() == Some(&key.1);
             if is_ours { Ok(checked.claims) } else { Err(Code::RenewedTokenInvalid) }
         });
@@ -310,9 +328,8 @@ impl Hall {
                 return;
             }
         };
-        let at = self.timestamp(now);
         if let Some(stage) = self.stages.get_mut(&peer.stage) {
-            stage.receive(now, at, &mut self.shared, peer.person, came);
+            stage.receive(now, &mut self.shared, peer.person, came);
         }
     }
 
@@ -335,8 +352,7 @@ impl Hall {
     pub fn due(&self) -> Option<Instant> {
         let silent = self.links.values().filter(|link| link.place.is_none());
         let links = silent.map(|link| link.opened + PATIENCE).min();
-        let at = |at: Timestamp| self.start + at.since(Timestamp::ZERO);
-        self.stages.values().filter_map(|stage| stage.due(at)).chain(links).min()
+        self.stages.values().filter_map(|stage| stage.due(&self.shared)).chain(links).min()
     }
 
     /// Does what is due by `now`.
@@ -347,12 +363,11 @@ impl Hall {
         for link in self.links.iter().filter_map(late).collect::<Vec<_>>() {
             self.refuse(now, link, None, Code::TimedOut);
         }
-        let at = |at: Timestamp| self.start + at.since(Timestamp::ZERO);
-        let due = self.stages.iter().filter(|(_, stage)| stage.due(at).is_some_and(|due| due <= now));
+        let is_due = |stage: &Stage| stage.due(&self.shared).is_some_and(|due| due <= now);
+        let due = self.stages.iter().filter(|(_, stage)| is_due(stage));
         for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
-            let at = self.timestamp(now);
             if let Some(stage) = self.stages.get_mut(&id) {
-                stage.tick(now, at, &mut self.shared);
+                stage.tick(now, &mut self.shared);
             }
             self.sweep(id);
         }
@@ -399,6 +414,12 @@ impl Hall {
         &self.shared.counts
     }
 
+    /// What became of packets so far, in all rooms.
+    #[must_use]
+    pub fn forwarded(&self) -> media::Counts {
+        self.stages.values().map(|stage| stage.forwarder.counts()).fold(self.forwarded, sum)
+    }
+
     /// Rooms, links and participants with media that are there.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize, usize) {
@@ -407,7 +428,7 @@ impl Hall {
 
     /// Does something in a room, and what follows from it.
     fn at(&mut self, now: Instant, id: StageId, does: impl FnOnce(&mut Stage, Timestamp, &mut Shared)) {
-        let at = self.timestamp(now);
+        let at = self.shared.timestamp(now);
         if let Some(stage) = self.stages.get_mut(&id) {
             let said = self.shared.words.len();
             does(stage, at, &mut self.shared);
@@ -422,9 +443,11 @@ impl Hall {
 
     /// Forgets a room in which nobody is.
     fn sweep(&mut self, id: StageId) {
-        if self.stages.get(&id).is_some_and(|stage| stage.room.is_over()) {
-            self.stages.remove(&id);
+        if self.stages.get(&id).is_some_and(|stage| stage.room.is_over())
+            && let Some(stage) = self.stages.remove(&id)
+        {
             self.rooms.retain(|_, known| *known != id);
+            self.forwarded = sum(self.forwarded, stage.forwarder.counts());
         }
     }
 
@@ -432,10 +455,6 @@ impl Hall {
         self.closed(now, link);
         *self.shared.counts.refused.entry(code).or_default() += 1;
         self.shared.refuse(link, re, code);
-    }
-
-    fn timestamp(&self, now: Instant) -> Timestamp {
-        Timestamp::ZERO + now.saturating_duration_since(self.start)
     }
 }
 
@@ -451,6 +470,18 @@ impl Link {
         let may = *left > 0;
         *left = left.saturating_sub(1);
         may
+    }
+}
+
+fn sum(a: media::Counts, b: media::Counts) -> media::Counts {
+    media::Counts {
+        forwarded: a.forwarded + b.forwarded,
+        muted: a.muted + b.muted,
+        unknown: a.unknown + b.unknown,
+        too_long: a.too_long + b.too_long,
+        written: a.written + b.written,
+        late: a.late + b.late,
+        broken: a.broken + b.broken,
     }
 }
 

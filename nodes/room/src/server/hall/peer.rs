@@ -9,10 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format::Codec;
-use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
+use str0m::media::{Direction, KeyframeRequestKind, Media, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcError};
@@ -37,6 +38,9 @@ const RESENDABLE_FOR: Duration = Duration::from_secs(1);
 /// Of what is sent at most this part is sent again, before all such requests are let be.
 const RESENT_PART: f32 = 0.5;
 
+/// What is taken to get through to a participant until something is known.
+const FIRST_ESTIMATE: Bitrate = Bitrate::kbps(2_000);
+
 /// What all peers of a server share.
 pub(super) struct PeerConfig {
     crypto: Arc<CryptoProvider>,
@@ -58,9 +62,10 @@ pub(super) enum Gone {
     Flood,
 }
 
-/// A packet that came: of which stream, of which codec.
+/// A packet that came: of which stream, in which of its sizes, of which codec.
 pub(super) struct Came {
     pub(super) stream: u32,
+    pub(super) rid: Option<Rid>,
     pub(super) codec: Codec,
     pub(super) packet: RtpPacket,
 }
@@ -69,8 +74,10 @@ pub(super) struct Came {
 #[allow(clippy::large_enum_variant)] // nearly all are packets
 pub(super) enum News {
     Came(Came),
-    /// Who plays the stream in this media section cannot go on without a key frame.
-    KeyFrameWanted(Mid),
+    /// What is played in this slot cannot go on without a key frame.
+    KeyFrameWanted(usize),
+    /// So many bits per second get through to the participant.
+    Estimate(u64),
 }
 
 /// The server's end of one participant's media.
@@ -82,8 +89,10 @@ pub(super) struct Peer {
     pub(super) heard: Instant,
     /// Which media section is which stream.
     streams: HashMap<Mid, u32>,
-    /// Of which stream the packets of a source are.
-    sources: HashMap<Ssrc, Option<(u32, Codec)>>,
+    /// The media sections that are room for others' streams.
+    slots: Vec<Mid>,
+    /// Of which stream the packets of a source are, and in which size.
+    sources: HashMap<Ssrc, Option<(u32, Option<Rid>, Codec)>>,
     /// Media sections to send in that were made ready.
     ready: Vec<Mid>,
     /// Candidates that were told since the offer.
@@ -94,8 +103,10 @@ pub(super) struct Peer {
 /// The answer to an offer.
 pub(super) struct Answer {
     pub(super) sdp: String,
-    /// What the streams are, by their numbers, and their codecs.
-    pub(super) streams: Vec<(u32, Kind, String)>,
+    /// The codecs of the streams, by their numbers.
+    pub(super) streams: Vec<(u32, String)>,
+    /// The codecs that the participant takes.
+    pub(super) takes: Vec<String>,
 }
 
 impl PeerConfig {
@@ -107,13 +118,14 @@ impl PeerConfig {
         Ok(Self { crypto, certificate, addresses })
     }
 
-    fn rtc(&self, creds: IceCreds, now: Instant) -> Rtc {
+    fn rtc(&self, creds: IceCreds, estimates: bool, now: Instant) -> Rtc {
         Rtc::builder()
             .set_crypto_provider(Arc::clone(&self.crypto))
             .set_dtls_cert(self.certificate.clone())
             .set_local_ice_credentials(creds)
             .set_ice_lite(true)
             .set_rtp_mode(true)
+            .enable_bwe(estimates.then_some(FIRST_ESTIMATE))
             .set_rtcp_report_interval_audio(Duration::from_secs(1))
             .set_extension(5, Extension::AbsoluteCaptureTime)
             .clear_codecs()
@@ -132,10 +144,16 @@ impl PeerConfig {
 pub struct NoCertificate;
 
 impl Peer {
-    /// A peer of nobody yet, which goes by the user name of `creds`.
-    pub(super) fn new(config: &PeerConfig, creds: IceCreds, now: Instant) -> Result<Self, Gone> {
+    /// A peer of nobody yet, which goes by the user name of `creds`, and which finds out
+    /// how much gets through, or does not: sound is never thinned, and asking costs.
+    pub(super) fn new(
+        config: &PeerConfig,
+        creds: IceCreds,
+        estimates: bool,
+        now: Instant,
+    ) -> Result<Self, Gone> {
         let rtc = catch_unwind(AssertUnwindSafe(|| {
-            let mut rtc = config.rtc(creds, now);
+            let mut rtc = config.rtc(creds, estimates, now);
             for address in &config.addresses {
                 // Those it does not take it cannot be reached at.
                 let host = Candidate::host(*address, Protocol::Udp);
@@ -148,6 +166,7 @@ impl Peer {
             due: now,
             heard: now,
             streams: HashMap::new(),
+            slots: Vec::new(),
             sources: HashMap::new(),
             ready: Vec::new(),
             later: 0,
@@ -180,29 +199,36 @@ impl Peer {
             Ok(rtc.sdp_api().accept_offer(offer).ok().map(|answer| answer.to_sdp_string()))
         })?;
         let Some(answer) = answer else { return Ok(Err(Code::BadSdp)) };
-        self.later = 0;
-        self.streams.clear();
-        self.sources.clear();
         let mut streams = Vec::new();
+        let mut sections = HashMap::new();
         for (mid, stream) in send {
             let mid = Mid::from(&**mid);
-            let section = self.section(mid).filter(|(_, direction)| direction.is_receiving());
-            let Some((kind, _)) = section else { return Ok(Err(Code::BadSdp)) };
-            let Some(codec) = self.codec(mid) else { return Ok(Err(Code::Codec)) };
-            self.streams.insert(mid, *stream);
-            streams.push((*stream, kind, codec.to_string().to_ascii_lowercase()));
+            if self.section(mid).is_none_or(|(_, direction)| !direction.is_receiving()) {
+                return Ok(Err(Code::BadSdp));
+            }
+            let Some(codec) = self.codecs(mid).next() else { return Ok(Err(Code::Codec)) };
+            streams.push((*stream, name(codec)));
+            sections.insert(mid, *stream);
         }
+        let mut takes: Vec<String> = Vec::new();
+        let mut slots = Vec::new();
         for SlotOf { mid, kind } in recv {
             let mid = Mid::from(&**mid);
             if self.section(mid) != Some((*kind, Direction::SendOnly)) {
                 return Ok(Err(Code::BadSdp));
             }
+            takes.extend(self.codecs(mid).map(name));
+            slots.push(mid);
             if !self.ready.contains(&mid) {
                 self.ready.push(mid);
                 self.make_ready(mid, *kind)?;
             }
         }
-        Ok(Ok(Answer { sdp: answer, streams }))
+        takes.sort_unstable();
+        takes.dedup();
+        (self.streams, self.slots, self.later) = (sections, slots, 0);
+        self.sources.clear();
+        Ok(Ok(Answer { sdp: answer, streams, takes }))
     }
 
     fn section(&self, mid: Mid) -> Option<(Kind, Direction)> {
@@ -214,11 +240,12 @@ impl Peer {
         Some((kind, media.direction()))
     }
 
-    /// The codec of a media section: the other side's best that this side has, too.
-    fn codec(&self, mid: Mid) -> Option<Codec> {
+    /// The codecs of a media section that both sides have, the other side's best first.
+    fn codecs(&self, mid: Mid) -> impl Iterator<Item = Codec> {
+        let pts = self.rtc.media(mid).map(Media::remote_pts).unwrap_or_default();
         let params = self.rtc.codec_config().params();
         let of = |pt| params.iter().find(|params| params.pt() == pt).map(|params| params.spec().codec);
-        self.rtc.media(mid)?.remote_pts().iter().find_map(|pt| of(*pt))
+        pts.iter().filter_map(move |pt| of(*pt))
     }
 
     fn make_ready(&mut self, mid: Mid, kind: Kind) -> Result<(), Gone> {
@@ -301,7 +328,11 @@ impl Peer {
         for event in events.drain(..) {
             match event {
                 Event::RtpPacket(packet) => news.extend(self.came(packet)?.map(News::Came)),
-                Event::KeyframeRequest(request) => news.push(News::KeyFrameWanted(request.mid)),
+                Event::KeyframeRequest(request) => {
+                    let slot = self.slots.iter().position(|mid| *mid == request.mid);
+                    news.extend(slot.map(News::KeyFrameWanted));
+                }
+                Event::EgressBitrateEstimate(kind) => news.extend(estimate(&kind).map(News::Estimate)),
                 _ => {}
             }
         }
@@ -316,27 +347,30 @@ impl Peer {
             Some(source) => *source,
             None if self.sources.len() == MOST_SOURCES => return Err(Gone::Flood),
             None => {
-                let mid =
-                    self.guarded(|rtc| Ok(rtc.direct_api().stream_rx(&ssrc).map(|stream| stream.mid())))?;
+                let from = self.guarded(|rtc| {
+                    Ok(rtc.direct_api().stream_rx(&ssrc).map(|stream| (stream.mid(), stream.rid())))
+                })?;
                 let params = self.rtc.codec_config().params();
                 let codec = params.iter().find(|params| params.pt() == packet.header.payload_type);
-                let stream = mid.and_then(|mid| self.streams.get(&mid));
-                let source = stream.copied().zip(codec.map(|params| params.spec().codec));
+                let source = from.zip(codec).and_then(|((mid, rid), params)| {
+                    Some((*self.streams.get(&mid)?, rid, params.spec().codec))
+                });
                 self.sources.insert(ssrc, source);
                 source
             }
         };
-        Ok(source.map(|(stream, codec)| Came { stream, codec, packet }))
+        Ok(source.map(|(stream, rid, codec)| Came { stream, rid, codec, packet }))
     }
 
-    /// Sends in a media section, if it can be played there; `make` makes the packet,
+    /// Sends in a slot, if it can be played there; `make` makes the packet,
     /// with the payload type that it is given. To be settled after. Whether it goes out.
     pub(super) fn send(
         &mut self,
-        mid: Mid,
+        slot: usize,
         codec: Codec,
         make: impl FnOnce(str0m::media::Pt) -> RtpWrite,
     ) -> Result<bool, Gone> {
+        let Some(mid) = self.slots.get(slot).copied() else { return Ok(false) };
         self.guarded(|rtc| {
             // Before, it would wait without a bound; where nothing may be sent the peer
             // would fail at its next step.
@@ -353,15 +387,25 @@ impl Peer {
         })
     }
 
-    /// Asks the participant for a key frame of a stream of theirs. To be settled after.
-    pub(super) fn ask_key_frame(&mut self, stream: u32) -> Result<(), Gone> {
+    /// Asks the participant for a key frame of a stream of theirs, or of one of its
+    /// sizes. To be settled after.
+    pub(super) fn ask_key_frame(&mut self, stream: u32, rid: Option<&str>) -> Result<(), Gone> {
         let Some(mid) = self.streams.iter().find(|(_, known)| **known == stream).map(|(mid, _)| *mid) else {
             return Ok(());
         };
         self.guarded(|rtc| {
-            if let Some(stream) = rtc.direct_api().stream_rx_by_mid(mid, None) {
+            if let Some(stream) = rtc.direct_api().stream_rx_by_mid(mid, rid.map(Rid::from)) {
                 stream.request_keyframe(KeyframeRequestKind::Pli);
             }
+            Ok(())
+        })
+    }
+
+    /// What is to get through to the participant, in bits per second: what all that is
+    /// played takes at least, and at best. To be settled after.
+    pub(super) fn bitrates(&mut self, least: u64, most: u64) -> Result<(), Gone> {
+        self.guarded(|rtc| {
+            rtc.bwe().set_bitrate(least.into(), most.into());
             Ok(())
         })
     }
@@ -377,5 +421,17 @@ impl Peer {
             Ok(done) => Ok(done?),
             Err(_) => Err(Gone::Panicked),
         }
+    }
+}
+
+/// A codec's name, as the protocol has it.
+fn name(codec: Codec) -> String {
+    codec.to_string().to_ascii_lowercase()
+}
+
+fn estimate(kind: &BweKind) -> Option<u64> {
+    match kind {
+        BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. } => Some(estimate.as_u64()),
+        _ => None,
     }
 }

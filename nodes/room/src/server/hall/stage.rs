@@ -1,25 +1,21 @@
-//! `Stage`: a room with its participants' media: does what the room wants done with
-//! them, and takes their packets to those who play them.
+//! `Stage`: a room with its participants' media: does what the room and its forwarder
+//! want done, and takes packets from the ones to the others.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use sidetone_core::Timestamp;
 use str0m::IceCreds;
+use str0m::format::{self, Codec};
 use str0m::rtp::RtpWrite;
 
-use crate::protocol::{Code, Slot, SlotOf, Told};
+use crate::protocol::{Code, Kind, SlotOf, Told};
+use crate::server::media::{self, Forwarder, Packet, Write};
 use crate::server::replay::PersonId;
 use crate::server::room::{LinkId, Order, Output, Room};
 
-use super::forward::{Copy, Forward};
 use super::peer::{Answer, Came, Gone, News, Peer};
-use super::{PeerId, Shared, StageId, Word};
+use super::{Datagram, PeerId, Shared, StageId, Word};
 
-/// A publisher is asked for a key frame of a stream at most once in so long.
-const KEY_FRAMES_APART: Duration = Duration::from_millis(500);
-/// The longest payload that is forwarded: with headers it fits into every path.
-const MOST_PAYLOAD: usize = 1_400;
 /// How often a room is told that media come.
 const HEARD_EVERY: Duration = Duration::from_millis(500);
 
@@ -27,50 +23,41 @@ const HEARD_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct Stage {
     id: StageId,
     pub(super) room: Room,
+    pub(super) forwarder: Forwarder,
     peers: BTreeMap<PersonId, Peer>,
-    forward: Forward,
-    streams: BTreeMap<u32, Published>,
-    /// What each was told last of what is played where, and of which offer.
-    slots: BTreeMap<PersonId, (u32, Vec<Slot>)>,
-    /// When to ask for key frames next.
-    key_frames_due: Option<Instant>,
+    /// Each one's latest offer that was answered.
+    offers: BTreeMap<PersonId, u32>,
     /// Somebody's media failed, and the room has yet to say so.
     has_lost: bool,
     news: Vec<News>,
-    copies: Vec<Copy>,
-}
-
-/// A stream that somebody publishes.
-struct Published {
-    person: PersonId,
-    /// When a key frame was last asked for.
-    asked: Option<Instant>,
+    writes: Vec<Write>,
 }
 
 impl Stage {
-    pub(super) fn new(id: StageId, room: Room) -> Self {
+    pub(super) fn new(id: StageId, room: Room, forwarder: Forwarder) -> Self {
         Self {
             id,
             room,
+            forwarder,
             peers: BTreeMap::new(),
-            forward: Forward::default(),
-            streams: BTreeMap::new(),
-            slots: BTreeMap::new(),
-            key_frames_due: None,
+            offers: BTreeMap::new(),
             has_lost: false,
             news: Vec::new(),
-            copies: Vec::new(),
+            writes: Vec::new(),
         }
     }
 
-    /// Does what the room wants done by now.
+    /// Does what the room and the forwarder want done by now.
     pub(super) fn apply(&mut self, now: Instant, shared: &mut Shared) {
         // Why a link is closed is told over it before.
         let mut failed: Option<(LinkId, Code)> = None;
         loop {
-            let outputs = self.room.take();
-            if outputs.is_empty() && !self.tell_slots() {
+            let (outputs, wishes) = (self.room.take(), self.forwarder.take());
+            if outputs.is_empty() && wishes.is_empty() {
                 break;
+            }
+            for wish in wishes {
+                self.grant(now, shared, wish);
             }
             for output in outputs {
                 match output {
@@ -84,42 +71,27 @@ impl Stage {
                         let code = failed.filter(|(told, _)| *told == link).map(|(_, code)| code);
                         shared.words.push(Word::Close(link, code));
                     }
-                    Output::Media(order) => self.order(now, shared, order),
+                    Output::Media(order) => {
+                        self.forwarder.order(shared.timestamp(now), &order);
+                        self.order(now, shared, order);
+                    }
                 }
             }
         }
-        self.ask_key_frames(now, shared);
+        self.has_lost = false;
     }
 
+    /// Does what the room wants done with peers.
     fn order(&mut self, now: Instant, shared: &mut Shared, order: Order) {
         match order {
             Order::Offer { person, g, sdp, send, recv } => {
-                self.offer(now, shared, person, g, &sdp, &send, recv)
+                self.offer(now, shared, person, g, &sdp, &send, &recv);
             }
             Order::Candidate(person, candidate) => {
-                let told = self.peers.get_mut(&person).map(|peer| peer.candidate(&candidate.candidate));
-                match told {
-                    Some(Err(gone)) => self.gone(shared, person, &gone),
-                    Some(Ok(())) => self.settle(now, shared, vec![person]),
-                    None => {}
-                }
-            }
-            // One layer is all there is so far, whatever is wished for.
-            Order::Play(person, stream, _wish) => self.forward.play(person, stream),
-            Order::Stop(person, stream) => self.forward.stop(person, stream),
-            Order::Mute(stream, muted) => self.forward.mute(stream, muted),
-            Order::End(stream) => {
-                self.streams.remove(&stream);
-                self.forward.end(stream);
-            }
-            Order::Refresh(person) => {
-                if let Some((_, told)) = self.slots.get_mut(&person) {
-                    told.clear();
-                }
+                self.touch(now, shared, person, |peer| peer.candidate(&candidate.candidate));
             }
             Order::Forget(person) => {
-                self.forward.forget(person);
-                self.slots.remove(&person);
+                self.offers.remove(&person);
                 if let Some(mut peer) = self.peers.remove(&person) {
                     shared.demux.forget(PeerId { stage: self.id, person });
                     // A last word; it is gone whatever comes of that.
@@ -127,6 +99,23 @@ impl Stage {
                         peer.close().and_then(|()| peer.settle(now, &mut shared.datagrams, &mut self.news));
                     self.news.clear();
                 }
+            }
+            // The rest is the forwarder's alone.
+            _ => {}
+        }
+    }
+
+    /// Does what the forwarder wants done.
+    fn grant(&mut self, now: Instant, shared: &mut Shared, wish: media::Output) {
+        match wish {
+            media::Output::Tell(person, told) => self.room.tell(person, told),
+            media::Output::TellAll(told) => self.room.tell_all(&told),
+            media::Output::KeyFrame { owner, no, rid } => {
+                shared.counts.key_frames_asked += 1;
+                self.touch(now, shared, owner, |peer| peer.ask_key_frame(no, rid.as_deref()));
+            }
+            media::Output::Bitrates { person, least, most } => {
+                self.touch(now, shared, person, |peer| peer.bitrates(least, most));
             }
         }
     }
@@ -140,26 +129,27 @@ impl Stage {
         g: u32,
         sdp: &str,
         send: &[(String, u32)],
-        recv: Vec<SlotOf>,
+        recv: &[SlotOf],
     ) {
         let peer = self.peers.remove(&person);
         let is_fresh = peer.is_none();
         let peer = peer.map_or_else(
             || {
                 let creds = IceCreds { ufrag: shared.secret(), pass: shared.secret() };
-                Peer::new(&shared.config, creds, now)
+                let has_pictures = recv.iter().any(|slot| slot.kind == Kind::Video);
+                Peer::new(&shared.config, creds, has_pictures, now)
             },
             Ok,
         );
-        let answered = peer.and_then(|mut peer| Ok((peer.answer(sdp, send, &recv)?, peer)));
+        let answered = peer.and_then(|mut peer| Ok((peer.answer(sdp, send, recv)?, peer)));
         let (answer, mut peer) = match answered {
             Ok(answered) => answered,
             Err(gone) => {
-                self.gone(shared, person, &gone);
+                self.gone(now, shared, person, &gone);
                 return self.room.answered(person, g, Err(Code::MediaFailed));
             }
         };
-        let Answer { sdp, streams } = match answer {
+        let Answer { sdp, streams, takes } = match answer {
             Ok(answer) => answer,
             Err(code) => {
                 // One that has media already goes on with them.
@@ -171,34 +161,15 @@ impl Stage {
         };
         shared.demux.name(PeerId { stage: self.id, person }, &peer.name());
         self.peers.insert(person, peer);
+        self.offers.insert(person, g);
+        let at = shared.timestamp(now);
         if is_fresh {
-            // It counts packets anew, its own and those to it.
-            self.forward.clear(person);
-            streams.iter().for_each(|(stream, ..)| self.forward.begin_anew(*stream));
+            self.forwarder.anew(at, person);
         }
-        for (stream, kind, _) in &streams {
-            self.forward.begin(*stream, *kind);
-            self.streams.entry(*stream).or_insert(Published { person, asked: None });
-        }
-        self.forward.room(person, recv);
-        self.slots.insert(person, (g, Vec::new()));
-        let codecs = streams.into_iter().map(|(stream, _, codec)| (stream, codec)).collect();
-        self.room.answered(person, g, Ok((sdp, codecs)));
+        self.room.answered(person, g, Ok((sdp, streams)));
+        let takes: Vec<&str> = takes.iter().map(String::as_str).collect();
+        self.forwarder.slots(at, person, g, recv, &takes);
         self.settle(now, shared, vec![person]);
-    }
-
-    /// Tells everyone for whom it changed what is played where. Whether somebody was.
-    fn tell_slots(&mut self) -> bool {
-        let mut is_told = false;
-        for (person, (g, told)) in &mut self.slots {
-            let slots = self.forward.slots(*person);
-            if *told != slots {
-                told.clone_from(&slots);
-                self.room.tell(*person, Told::Slots { g: *g, slots });
-                is_told = true;
-            }
-        }
-        is_told
     }
 
     /// Whether a request that names a participant's peer is signed as its own.
@@ -207,43 +178,50 @@ impl Stage {
         now: Instant,
         shared: &mut Shared,
         person: PersonId,
-        came: &super::Datagram,
+        came: &Datagram,
     ) -> bool {
         let Some(peer) = self.peers.get_mut(&person) else { return false };
         match peer.has_signed(now, came.local, came.remote, &came.bytes) {
             Ok(has) => has,
             Err(gone) => {
-                self.gone(shared, person, &gone);
+                self.gone(now, shared, person, &gone);
+                self.apply(now, shared);
                 false
             }
         }
     }
 
     /// A datagram came from a participant.
-    pub(super) fn receive(
-        &mut self,
-        now: Instant,
-        at: Timestamp,
-        shared: &mut Shared,
-        person: PersonId,
-        came: &super::Datagram,
-    ) {
+    pub(super) fn receive(&mut self, now: Instant, shared: &mut Shared, person: PersonId, came: &Datagram) {
         let Some(peer) = self.peers.get_mut(&person) else { return };
         if now.saturating_duration_since(peer.heard) >= HEARD_EVERY {
             peer.heard = now;
-            self.room.heard(at, person);
+            self.room.heard(shared.timestamp(now), person);
         }
-        match peer.receive(now, came.local, came.remote, &came.bytes) {
-            Ok(()) => self.settle(now, shared, vec![person]),
-            Err(gone) => self.gone(shared, person, &gone),
-        }
-        if std::mem::take(&mut self.has_lost) {
+        self.touch(now, shared, person, |peer| peer.receive(now, came.local, came.remote, &came.bytes));
+        if self.has_lost || self.forwarder.has_output() {
             self.apply(now, shared);
+        }
+    }
+
+    /// Does something with a participant's peer, if there is one, and settles it.
+    fn touch(
+        &mut self,
+        now: Instant,
+        shared: &mut Shared,
+        person: PersonId,
+        does: impl FnOnce(&mut Peer) -> Result<(), Gone>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&person) else { return };
+        match does(peer) {
+            Ok(()) => self.settle(now, shared, vec![person]),
+            Err(gone) => self.gone(now, shared, person, &gone),
         }
     }
 
     /// Settles these peers and those to whom that leads.
     fn settle(&mut self, now: Instant, shared: &mut Shared, mut open: Vec<PersonId>) {
+        let at = shared.timestamp(now);
         while let Some(person) = open.pop() {
             let Some(peer) = self.peers.get_mut(&person) else { continue };
             let mut news = std::mem::take(&mut self.news);
@@ -251,43 +229,45 @@ impl Stage {
             for item in news.drain(..) {
                 match item {
                     News::Came(came) => self.forward(now, shared, came, &mut open),
-                    News::KeyFrameWanted(mid) => {
-                        if let Some(stream) = self.forward.stream_in(person, mid) {
-                            self.ask_key_frame(now, shared, stream, &mut open);
-                        }
-                    }
+                    News::KeyFrameWanted(slot) => self.forwarder.key_frame_wanted(at, person, slot),
+                    News::Estimate(bps) => self.forwarder.estimate(at, person, bps),
                 }
             }
             self.news = news;
             if let Err(gone) = settled {
-                self.gone(shared, person, &gone);
+                self.gone(now, shared, person, &gone);
             }
         }
     }
 
     /// Takes a packet to all who play its stream.
     fn forward(&mut self, now: Instant, shared: &mut Shared, came: Came, open: &mut Vec<PersonId>) {
-        let Came { stream, codec, packet } = came;
+        let Came { stream, rid, codec, packet } = came;
         shared.counts.packets_in += 1;
-        if packet.payload.len() > MOST_PAYLOAD {
-            shared.counts.oversized += 1;
-            return;
-        }
+        let Some(layer) = rid.map_or(Some(0), |rid| self.forwarder.layer(stream, &rid)) else { return };
         let mut ext = packet.header.ext_vals.clone();
         // Those are of one hop.
         (ext.mid, ext.rid, ext.rid_repair, ext.transport_cc, ext.abs_send_time) =
             (None, None, None, None, None);
-        let mut copies = std::mem::take(&mut self.copies);
-        let number = (*packet.seq_no, packet.header.timestamp, packet.header.marker);
-        self.forward.packet(stream, number, codec, &packet.payload, &mut copies);
-        for Copy { person, mid, seq, timestamp, marker } in copies.drain(..) {
+        let about = Packet {
+            ssrc: *packet.header.ssrc,
+            seq: *packet.seq_no,
+            timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
+            is_key: begins_key_frame(codec, &packet.payload),
+            level: ext.audio_level.map(|level| level.unsigned_abs().min(127)),
+            len: packet.payload.len(),
+        };
+        let mut writes = std::mem::take(&mut self.writes);
+        self.forwarder.packet(shared.timestamp(now), stream, layer, &about, &mut writes);
+        for Write { person, slot, seq, timestamp, marker, csrc } in writes.drain(..) {
             let Some(peer) = self.peers.get_mut(&person) else { continue };
-            let sent = peer.send(mid, codec, |pt| {
+            let sent = peer.send(slot, codec, |pt| {
                 RtpWrite::new(pt, seq.into(), timestamp, now, packet.payload.clone())
                     .marker(marker)
                     .ext_vals(ext.clone())
                     .nackable(codec.is_video())
-                    .csrc(&[stream])
+                    .csrc(&[csrc])
             });
             match sent {
                 Ok(true) => {
@@ -297,70 +277,56 @@ impl Stage {
                     }
                 }
                 Ok(false) => shared.counts.unsendable += 1,
-                Err(gone) => self.gone(shared, person, &gone),
+                Err(gone) => self.gone(now, shared, person, &gone),
             }
         }
-        self.copies = copies;
-    }
-
-    fn ask_key_frame(&mut self, now: Instant, shared: &mut Shared, stream: u32, open: &mut Vec<PersonId>) {
-        let Some(Published { person, asked }) = self.streams.get_mut(&stream) else { return };
-        if asked.is_some_and(|asked| now.saturating_duration_since(asked) < KEY_FRAMES_APART) {
-            return;
-        }
-        *asked = Some(now);
-        let person = *person;
-        shared.counts.key_frames_asked += 1;
-        let Some(peer) = self.peers.get_mut(&person) else { return };
-        match peer.ask_key_frame(stream) {
-            Ok(()) => open.push(person),
-            Err(gone) => self.gone(shared, person, &gone),
-        }
-    }
-
-    /// Asks for the key frames that are waited for, as often as may be.
-    fn ask_key_frames(&mut self, now: Instant, shared: &mut Shared) {
-        let mut awaited: Vec<u32> = self.forward.awaited().collect();
-        awaited.sort_unstable();
-        awaited.dedup();
-        self.key_frames_due = (!awaited.is_empty()).then(|| now + KEY_FRAMES_APART);
-        let mut open = Vec::new();
-        for stream in awaited {
-            self.ask_key_frame(now, shared, stream, &mut open);
-        }
-        self.settle(now, shared, open);
+        self.writes = writes;
     }
 
     /// A participant's media failed; the participant may offer anew.
-    fn gone(&mut self, shared: &mut Shared, person: PersonId, why: &Gone) {
+    fn gone(&mut self, now: Instant, shared: &mut Shared, person: PersonId, why: &Gone) {
         shared.counts.peers_failed += 1;
         shared.counts.panics += u64::from(matches!(why, Gone::Panicked));
         self.has_lost = true;
         self.peers.remove(&person);
         shared.demux.forget(PeerId { stage: self.id, person });
-        self.forward.clear(person);
-        if let Some((g, _)) = self.slots.remove(&person) {
+        self.forwarder.anew(shared.timestamp(now), person);
+        if let Some(g) = self.offers.remove(&person) {
             self.room.tell(person, Told::MediaFailed { g });
         }
     }
 
-    /// When there is something to do next; `at` says when a time of the room's is.
-    pub(super) fn due(&self, at: impl Fn(Timestamp) -> Instant) -> Option<Instant> {
+    /// When there is something to do next.
+    pub(super) fn due(&self, shared: &Shared) -> Option<Instant> {
         let peers = self.peers.values().map(|peer| peer.due).min();
-        let room = self.room.next_tick().map(at);
-        [peers, room, self.key_frames_due].into_iter().flatten().min()
+        let rest = [self.room.next_tick(), self.forwarder.next_tick()];
+        rest.into_iter().flatten().map(|at| shared.instant(at)).chain(peers).min()
     }
 
-    /// Does what is due by `now`, which is `at` on the room's clock.
-    pub(super) fn tick(&mut self, now: Instant, at: Timestamp, shared: &mut Shared) {
+    /// Does what is due by `now`.
+    pub(super) fn tick(&mut self, now: Instant, shared: &mut Shared) {
         let due = self.peers.iter().filter(|(_, peer)| peer.due <= now).map(|(person, _)| *person).collect();
         self.settle(now, shared, due);
+        let at = shared.timestamp(now);
         self.room.tick(at);
+        self.forwarder.tick(at);
         self.apply(now, shared);
     }
 
     /// How many have media.
     pub(super) fn peers(&self) -> usize {
         self.peers.len()
+    }
+}
+
+/// Whether a packet is the first of a key frame; of codecs that are not looked into
+/// each is taken for one, and none of sound is.
+fn begins_key_frame(codec: Codec, payload: &[u8]) -> bool {
+    match codec {
+        Codec::Av1 => format::detect_av1_keyframe(payload),
+        Codec::Vp8 => format::detect_vp8_keyframe(payload),
+        Codec::Vp9 => format::detect_vp9_keyframe(payload),
+        Codec::H264 => format::detect_h264_keyframe(payload),
+        _ => codec.is_video(),
     }
 }

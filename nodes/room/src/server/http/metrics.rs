@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use crate::server::hall::{Counts, Hall};
+use crate::server::media;
 
 /// The text format's name.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
@@ -25,6 +26,7 @@ pub(super) fn page(hall: &Hall) -> String {
         peers_failed,
         panics,
     } = hall.counts();
+    let media::Counts { muted, unknown: unplaced, too_long, late, broken, .. } = hall.forwarded();
     let mut page = String::new();
     let mut family = |name: &str, kind: &str, help: &str, values: &[(String, u64)]| {
         // Writing to a string does not fail.
@@ -41,13 +43,17 @@ pub(super) fn page(hall: &Hall) -> String {
     one("packets_in_total", "counter", "RTP packets that came.", *packets_in);
     one("packets_out_total", "counter", "RTP packets that went out.", *packets_out);
     one("unsendable_total", "counter", "Packets that a participant could not be sent.", *unsendable);
-    one("oversized_total", "counter", "Datagrams and packets too long to be looked at.", *oversized);
+    one("oversized_total", "counter", "Datagrams too long to be looked at.", *oversized);
     one("unknown_total", "counter", "Datagrams that are nobody's, or not signed.", *unknown);
     one("knocks_total", "counter", "Knocks that were answered.", *knocks);
     one("knocks_refused_total", "counter", "Knocks that were one too many.", *knocks_refused);
     one("key_frames_asked_total", "counter", "Key frames that publishers were asked for.", *key_frames_asked);
     one("peers_failed_total", "counter", "Participants whose media failed.", *peers_failed);
     one("panics_total", "counter", "Panics, each of which ended one participant's media.", *panics);
+    let dropped =
+        [("muted", muted), ("unknown", unplaced), ("too_long", too_long), ("late", late), ("broken", broken)];
+    let dropped = dropped.map(|(why, count)| (format!("{{why=\"{why}\"}}"), count));
+    family("dropped_total", "counter", "Packets that did not go on to a participant, by why.", &dropped);
     let word = |code| serde_json::to_string(code).unwrap_or_default();
     let refused: Vec<_> =
         refused.iter().map(|(code, count)| (format!("{{code={}}}", word(code)), *count)).collect();
