@@ -1,5 +1,6 @@
-//! What the server says by HTTP: `/room` is the room protocol over WebSocket, and so
-//! is `/`, since a server's plain URL is enough to join; `/healthz` and `/metrics` are for who looks after the server. [`Server`] is all of it.
+//! What the server says by HTTP: `/room` is the room protocol over WebSocket, and so is
+//! `/`, since a plain URL is enough to join; `/healthz` and `/metrics` are for who looks
+//! after the server. [`Server`] is all of it.
 
 use std::io;
 use std::net::SocketAddr;
