@@ -1,16 +1,12 @@
-//! The whole server in one process: participants of a kind that nobody ships (a
-//! WebSocket, a UDP socket and a str0m each) meet in it over loopback.
-
-#![allow(clippy::unwrap_used)] // all of it is test code, helpers included
+//! A participant of a kind that nobody ships: a WebSocket, a UDP socket and a str0m.
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::{SinkExt, StreamExt};
 use sidetone_room::protocol::{
-    Ask, Code, Join, Kind, MOST_BYTES, News, Offer, Request, RoomName, SUBPROTOCOL, Send, SlotOf, Source,
-    StreamId, Told, UserName, VERSION,
+    Ask, Code, Join, Kind, Offer, Request, RoomName, SUBPROTOCOL, Send, SlotOf, Source, StreamId, Told,
+    UserName, VERSION,
 };
 use sidetone_room::server::claims::Grants;
 use sidetone_room::server::config::Config;
@@ -31,18 +27,18 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// Nothing here takes as long, unless it never comes.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-fn server() -> Server {
+pub(crate) fn server() -> Server {
     let config = Config::parse("listen = \"127.0.0.1:0\"").unwrap();
     Server::start(&config).unwrap()
 }
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn token(user: &str, ttl: Duration) -> String {
+pub(crate) fn token(user: &str, ttl: Duration) -> String {
     let grants = Grants { join: true, publish: Source::ALL.to_vec(), subscribe: true, ..Grants::default() };
     let pass =
         Pass { user: UserName::new(user).unwrap(), room: Some(RoomName::new("demo").unwrap()), grants };
@@ -50,31 +46,31 @@ fn token(user: &str, ttl: Duration) -> String {
     App::development().mint(&pass, wall, ttl)
 }
 
-type Socket = WebSocketStream<TcpStream>;
+pub(crate) type Socket = WebSocketStream<TcpStream>;
 
-async fn connect(server: SocketAddr, protocol: &str) -> Option<Socket> {
+pub(crate) async fn connect(server: SocketAddr, protocol: &str) -> Option<Socket> {
     let mut request = format!("ws://{server}/room").into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", protocol.parse().unwrap());
     let stream = TcpStream::connect(server).await.unwrap();
     tokio_tungstenite::client_async(request, stream).await.ok().map(|(socket, _)| socket)
 }
 
-struct Client {
-    user: &'static str,
-    socket: Socket,
-    udp: UdpSocket,
-    rtc: Rtc,
-    n: u32,
-    told: Vec<Told>,
-    packets: Vec<RtpPacket>,
-    key_frames_wanted: usize,
-    is_connected: bool,
-    pending: Option<SdpPendingOffer>,
-    sends: Option<Mid>,
+pub(crate) struct Client {
+    pub(crate) user: &'static str,
+    pub(crate) socket: Socket,
+    pub(crate) udp: UdpSocket,
+    pub(crate) rtc: Rtc,
+    pub(crate) n: u32,
+    pub(crate) told: Vec<Told>,
+    pub(crate) packets: Vec<RtpPacket>,
+    pub(crate) key_frames_wanted: usize,
+    pub(crate) is_connected: bool,
+    pub(crate) pending: Option<SdpPendingOffer>,
+    pub(crate) sends: Option<Mid>,
 }
 
 impl Client {
-    async fn join(server: SocketAddr, user: &'static str) -> Self {
+    pub(crate) async fn join(server: SocketAddr, user: &'static str) -> Self {
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mut rtc = Rtc::builder().set_rtp_mode(true).clear_codecs().enable_av1(true).build(Instant::now());
         rtc.add_local_candidate(Candidate::host(udp.local_addr().unwrap(), "udp").unwrap()).unwrap();
@@ -97,14 +93,14 @@ impl Client {
         client
     }
 
-    async fn ask(&mut self, ask: Ask) {
+    pub(crate) async fn ask(&mut self, ask: Ask) {
         self.n += 1;
         let text = serde_json::to_string(&Request { n: self.n, ask }).unwrap();
         self.socket.send(Message::text(text)).await.unwrap();
     }
 
     /// Offers to send a camera's pictures, and room for those of another.
-    async fn publish(&mut self) {
+    pub(crate) async fn publish(&mut self) {
         let mut changes = self.rtc.sdp_api();
         let sends = changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
         let takes = changes.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
@@ -127,7 +123,7 @@ impl Client {
     }
 
     /// Sends one packet of a picture, which begins a key frame or does not.
-    fn send(&mut self, seq: u64, is_key: bool) {
+    pub(crate) fn send(&mut self, seq: u64, is_key: bool) {
         let params = self.rtc.codec_config().params().iter();
         let pt = params.clone().find(|params| params.spec().codec == Codec::Av1).unwrap().pt();
         let head = if is_key { 0x18 } else { 0x10 };
@@ -139,7 +135,7 @@ impl Client {
     }
 
     /// Goes on until something is so.
-    async fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
+    pub(crate) async fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
         let user = self.user;
         let went = timeout(PATIENCE, async {
             while !is_so(self) {
@@ -150,7 +146,7 @@ impl Client {
     }
 
     /// Takes what comes first.
-    async fn step(&mut self) {
+    pub(crate) async fn step(&mut self) {
         let due = loop {
             match self.rtc.poll_output().unwrap() {
                 Output::Timeout(due) if due > Instant::now() => break due,
@@ -189,72 +185,13 @@ impl Client {
     }
 }
 
-fn join(token: String) -> Ask {
+pub(crate) fn join(token: String) -> Ask {
     let client = sidetone_room::protocol::Client { name: "test".into(), version: "1".into() };
     Ask::Join(Join { v: VERSION, token, auto_play: true, client, resume: None })
 }
 
-#[test]
-fn two_participants_see_each_other_through_the_server() {
-    let server = server();
-    runtime().block_on(async {
-        let mut alice = Client::join(server.address, "alice").await;
-        alice.publish().await;
-        let mut bob = Client::join(server.address, "bob").await;
-        let Told::Joined(joined) = &bob.told[0] else { panic!("bob was told {:?}", bob.told) };
-        assert_eq!(joined.people.len(), 1);
-        let no = joined.people[0].streams[0].no;
-        assert_eq!(joined.people[0].streams[0].codec, "av1");
-        bob.publish().await;
-        bob.until("which stream comes where", |it| {
-            it.told.iter().any(|told| matches!(told, Told::Slots { slots, .. } if slots[0].no == no))
-        })
-        .await;
-        alice
-            .until("bob's stream is there", |it| {
-                it.told.iter().any(|told| {
-                    matches!(told, Told::Event { e: News::StreamAdded { stream }, .. } if stream.id.user() == "bob")
-                })
-            })
-            .await;
-        alice.until("a key frame is asked for", |it| it.key_frames_wanted > 0).await;
-        // Both send, to each other, far apart in their numbers.
-        let mut seq = 0;
-        while alice.packets.len() < 50 || bob.packets.len() < 50 {
-            assert!(seq < 2_000, "{} and {} packets came", alice.packets.len(), bob.packets.len());
-            seq += 1;
-            alice.send(40_000 + seq, seq == 3);
-            bob.send(seq, seq == 3);
-            for client in [&mut alice, &mut bob] {
-                client.step().await;
-            }
-        }
-        for (to, from, first) in [(&alice, "bob", 3), (&bob, "alice", 40_003_u64)] {
-            let payloads = to.packets.iter().map(|packet| {
-                let (head, number) = packet.payload.split_at(2 + from.len());
-                assert_eq!(&head[2..], from.as_bytes());
-                u64::from_be_bytes(number.try_into().unwrap())
-            });
-            let expected: Vec<u64> = (first..).take(to.packets.len()).collect();
-            assert_eq!(payloads.collect::<Vec<_>>(), expected, "all from the key frame on, in order");
-            let numbers: Vec<u64> = to.packets.iter().map(|packet| *packet.seq_no).collect();
-            assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1) && numbers[0] < 65_536);
-        }
-        let header = &bob.packets[0].header;
-        assert_eq!(header.csrc[..header.csrc_count], [no]);
-        alice.ask(Ask::Leave).await;
-        bob.until("alice left", |it| {
-            it.told.iter().any(|told| matches!(told, Told::Event { e: News::UserLeft { .. }, .. }))
-        })
-        .await;
-    });
-    let counts = server.end(Duration::ZERO, &AtomicBool::new(false));
-    assert_eq!((counts.joins, counts.panics, counts.peers_failed), (2, 0, 0));
-    assert!(counts.packets_out >= 100, "{counts:?}");
-}
-
 /// What is told to somebody who sends this, and the code that the server closes with.
-async fn refused(server: SocketAddr, messages: &[Message]) -> (Option<Code>, Option<u16>) {
+pub(crate) async fn refused(server: SocketAddr, messages: &[Message]) -> (Option<Code>, Option<u16>) {
     let mut socket = connect(server, SUBPROTOCOL).await.unwrap();
     for message in messages {
         // It may have been closed already.
@@ -279,74 +216,11 @@ async fn refused(server: SocketAddr, messages: &[Message]) -> (Option<Code>, Opt
     (code, last)
 }
 
-async fn get(server: SocketAddr, path: &str) -> String {
+pub(crate) async fn get(server: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(server).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut page = String::new();
     stream.read_to_string(&mut page).await.unwrap();
     page
-}
-
-#[test]
-fn who_does_not_keep_to_the_protocol_is_refused_and_counted() {
-    let server = server();
-    let at = server.address;
-    runtime().block_on(async {
-        let text = |ask: Ask| Message::text(serde_json::to_string(&Request { n: 1, ask }).unwrap());
-        let cases = [
-            (text(join(String::new())), Code::TokenInvalid),
-            (text(join("x".repeat(5_000))), Code::TooLarge),
-            (text(join(token("alice", Duration::ZERO))), Code::TokenExpired),
-            (text(Ask::Leave), Code::BadMessage),
-            (Message::text("{"), Code::BadMessage),
-            (Message::text("[".repeat(10_000)), Code::BadMessage),
-            (Message::text("{\"n\":1,\"t\":\"dance\"}"), Code::UnknownMessage),
-        ];
-        for (message, code) in cases {
-            let expected = (Some(code), Some(code.close_code()));
-            assert_eq!(refused(at, &[message]).await, expected);
-        }
-        let long = Message::text("x".repeat(MOST_BYTES + 1));
-        assert!(refused(at, &[long]).await.0.is_none(), "it is not even read");
-        assert_eq!(refused(at, &[Message::binary(vec![1])]).await, (None, Some(1_003)));
-        let many = vec![text(Ask::Ping { at: 0 }); 2];
-        assert_eq!(refused(at, &many).await.0, Some(Code::BadMessage));
-        assert!(connect(at, "chat").await.is_none(), "another subprotocol");
-        // None of that disturbs anybody.
-        let alice = Client::join(at, "alice").await;
-        let page = get(at, "/metrics").await;
-        for line in [
-            "sidetone_room_joins_total 1",
-            "sidetone_room_rooms 1",
-            "refused_total{code=\"unknown_message\"} 1",
-        ] {
-            assert!(page.contains(line), "{line} is not in {page}");
-        }
-        assert!(get(at, "/healthz").await.ends_with("\r\n\r\nok\n"));
-        drop(alice);
-    });
-    let counts = server.end(Duration::ZERO, &AtomicBool::new(false));
-    assert_eq!(counts.joins, 1);
-    assert_eq!(counts.refused[&Code::BadMessage], 4);
-}
-
-#[test]
-fn a_server_that_ends_says_so_and_puts_everyone_out() {
-    let server = server();
-    let at = server.address;
-    let runtime = runtime();
-    let mut alice = runtime.block_on(Client::join(at, "alice"));
-    let ending = std::thread::spawn(move || server.end(Duration::from_secs(60), &AtomicBool::new(false)));
-    runtime.block_on(async {
-        alice.until("it closes", |it| matches!(it.told.last(), Some(Told::Closing { in_s: 60 }))).await;
-        let bob = Message::text(
-            serde_json::to_string(&Request { n: 1, ask: join(token("bob", PATIENCE)) }).unwrap(),
-        );
-        assert_eq!(refused(at, &[bob]).await.0, Some(Code::ShuttingDown));
-        assert!(get(at, "/healthz").await.starts_with("HTTP/1.1 503"));
-        alice.ask(Ask::Leave).await;
-        while !matches!(alice.socket.next().await, None | Some(Err(_))) {}
-    });
-    assert_eq!(ending.join().unwrap().joins, 1);
 }
