@@ -58,7 +58,8 @@ impl Serve {
             return FAILED;
         }
         let media: Vec<_> = server.media.iter().map(SocketAddr::to_string).collect();
-        say(&format!("serving at ws://{}, media at udp {}\n", server.address, media.join(", ")));
+        let scheme = if server.is_secure { "wss" } else { "ws" };
+        say(&format!("serving at {scheme}://{}, media at udp {}\n", server.address, media.join(", ")));
         if asks.recv().is_err() {
             return FAILED;
         }

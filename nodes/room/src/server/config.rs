@@ -20,6 +20,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where media are taken; as `listen` where none is given.
     pub udp: Vec<SocketAddr>,
+    /// The certificate for `https` and `wss`; without it `http` and `ws` are served.
+    pub tls: Option<TlsConfig>,
     /// Whose tokens hold.
     pub app: Vec<AppConfig>,
     /// What rooms are like.
@@ -28,6 +30,17 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Seconds in which everybody may leave when the server is told to end.
     pub drain_s: u64,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The file with the server's certificate and those that lead from it to its
+    /// authority's, in PEM.
+    pub cert: PathBuf,
+    /// The file with its private key, in PEM.
+    pub key: PathBuf,
 }
 
 /// An application.
@@ -70,8 +83,17 @@ pub struct RoomConfig {
 pub struct LimitsConfig {
     /// Rooms.
     pub rooms: usize,
-    /// Connections.
+    /// Participants' connections.
     pub links: usize,
+    /// Connections of one IP address, or of one IPv6 network of 64 bits.
+    pub sockets_per_ip: usize,
+    /// Connections that have not asked for anything yet.
+    pub waiting: usize,
+    /// Seconds that a connection may take to ask for something: for TLS, and for the
+    /// head of each request.
+    pub patience_s: u64,
+    /// Requests to join in a second from one address.
+    pub joins_per_ip: u32,
 }
 
 impl Default for Config {
@@ -79,6 +101,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7_880)),
             udp: Vec::new(),
+            tls: None,
             app: Vec::new(),
             room: RoomConfig::default(),
             limits: LimitsConfig::default(),
@@ -108,7 +131,14 @@ impl Default for RoomConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { rooms: 1_000, links: 10_000 }
+        Self {
+            rooms: 1_000,
+            links: 10_000,
+            sockets_per_ip: 200,
+            waiting: 1_000,
+            patience_s: 10,
+            joins_per_ip: 50,
+        }
     }
 }
 
@@ -176,8 +206,11 @@ impl Config {
     /// As [`Config::parse`]'s, and it cannot be read.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let mut config = Self::parse(&String::from_utf8_lossy(&read(file)?))?;
-        for app in &mut config.app {
-            app.secret_file = file.parent().unwrap_or(Path::new("")).join(&app.secret_file);
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let secrets = config.app.iter_mut().map(|app| &mut app.secret_file);
+        let tls = config.tls.iter_mut().flat_map(|tls| [&mut tls.cert, &mut tls.key]);
+        for path in secrets.chain(tls) {
+            *path = folder.join(&*path);
         }
         Ok(config)
     }
@@ -195,7 +228,7 @@ impl Config {
             loudest,
             volume_ms,
         } = self.room;
-        let LimitsConfig { rooms, links } = self.limits;
+        let LimitsConfig { rooms, links, sockets_per_ip, waiting, patience_s, joins_per_ip } = self.limits;
         let ranges = [
             ("drain_s", self.drain_s, 0, 3_600),
             ("room.grace_s", grace_s, 1, 3_600),
@@ -209,6 +242,10 @@ impl Config {
             ("room.volume_ms", volume_ms, 100, 60_000),
             ("limits.rooms", rooms as u64, 1, 100_000),
             ("limits.links", links as u64, 1, 100_000),
+            ("limits.sockets_per_ip", sockets_per_ip as u64, 1, 100_000),
+            ("limits.waiting", waiting as u64, 1, 100_000),
+            ("limits.patience_s", patience_s, 1, 60),
+            ("limits.joins_per_ip", joins_per_ip.into(), 1, 100_000),
         ];
         match ranges.into_iter().find(|(_, value, least, most)| !(least..=most).contains(&value)) {
             Some((name, value, least, most)) => Err(ConfigError::Range { name, value, least, most }),
@@ -292,7 +329,7 @@ mod tests {
         assert_eq!(Config::parse("").expect("a configuration"), Config::default());
         // Each key stands in it, so that there is one place to look.
         let keys = "listen udp drain_s grace_s ping_s people streams audio_slots video_slots replay loudest volume_ms rooms links \
-                    id secret_file";
+                    sockets_per_ip waiting patience_s joins_per_ip id secret_file cert key";
         for key in keys.split(' ') {
             assert!(SHIPPED.contains(&format!("{key} = ")), "{key}");
         }

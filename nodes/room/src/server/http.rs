@@ -18,12 +18,18 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::doors::Doors;
+use self::tls::{Tls, TlsError};
+
 use crate::server::config::{Config, ConfigError};
 use crate::server::hall::run::{Handle, RunError, Running};
 use crate::server::hall::{Counts, Hall};
 
+mod doors;
 mod link;
+mod listen;
 mod metrics;
+mod tls;
 
 /// How long a page may take to be had.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,6 +53,9 @@ pub enum ServeError {
         /// Why.
         why: io::Error,
     },
+    /// The certificate or its key cannot be had.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system has no more of something.
     #[error("cannot start the server: {0}")]
     System(io::Error),
@@ -56,13 +65,15 @@ pub enum ServeError {
 pub struct Server {
     /// Where HTTP and WebSocket are served.
     pub address: SocketAddr,
+    /// Whether that is by TLS: `https` and `wss`.
+    pub is_secure: bool,
     /// Where media are taken.
     pub media: Vec<SocketAddr>,
     runtime: Runtime,
     running: Running,
     shared: Arc<Shared>,
-    /// To be told to take no more connections.
-    stop: oneshot::Sender<()>,
+    /// Whether no more connections are taken.
+    stop: watch::Sender<bool>,
 }
 
 /// What all requests share.
@@ -72,6 +83,7 @@ struct Shared {
     is_draining: AtomicBool,
     /// How many links are there.
     links: watch::Sender<usize>,
+    doors: Arc<Doors>,
 }
 
 impl Server {
@@ -80,7 +92,9 @@ impl Server {
     /// # Errors
     /// The configuration does not do, or an address or thread cannot be had.
     pub fn start(config: &Config) -> Result<Self, ServeError> {
-        let running = Running::start(config, config.apps()?)?;
+        let apps = config.apps()?;
+        let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+        let running = Running::start(config, apps)?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("sidetone-http")
@@ -95,6 +109,7 @@ impl Server {
             next_link: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
             links: watch::channel(0).0,
+            doors: Doors::new(&config.limits, Instant::now()),
         });
         let app = Router::new()
             .route("/", get(link::upgrade))
@@ -102,14 +117,10 @@ impl Server {
             .route("/healthz", get(health))
             .route("/metrics", get(figures))
             .with_state(Arc::clone(&shared));
-        let (stop, stopped) = oneshot::channel::<()>();
-        let until = async move {
-            // Told, or nobody is left who could tell.
-            let _ = stopped.await;
-        };
-        // It ends when it is told to; single connections that fail are closed.
-        runtime.spawn(async move { axum::serve(listener, app).with_graceful_shutdown(until).await });
-        Ok(Self { address, media: running.addresses.clone(), runtime, running, shared, stop })
+        let is_secure = tls.is_some();
+        let (stop, stopped) = watch::channel(false);
+        runtime.spawn(listen::listen(listener, tls, app, Arc::clone(&shared.doors), stopped));
+        Ok(Self { address, is_secure, media: running.addresses.clone(), runtime, running, shared, stop })
     }
 
     /// Ends the server: lets nobody in any more, tells everyone and waits until they
@@ -128,7 +139,7 @@ impl Server {
             }
         });
         let counts = self.running.end();
-        let _ = self.stop.send(());
+        let _ = self.stop.send(true);
         let mut links = links;
         // Each has said goodbye by then, or never will.
         let _ = self
@@ -151,7 +162,8 @@ async fn health(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn figures(State(shared): State<Arc<Shared>>) -> Response {
-    match look(&shared, metrics::page).await {
+    let doors = Arc::clone(&shared.doors);
+    match look(&shared, move |hall| metrics::page(hall, &doors)).await {
         Some(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "busy\n").into_response(),
     }

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 mod client;
 mod hostile;
+mod serving;
 
 use client::{Client, PATIENCE, get, join, refused, runtime, server, token};
 

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
+use super::doors::Place;
 use crate::protocol::{Code, MOST_BYTES, SUBPROTOCOL};
 use crate::server::hall::run::Said;
 use crate::server::room::LinkId;
@@ -29,7 +31,15 @@ const UNSUPPORTED: u16 = 1_003;
 const LATER: u16 = 1_013;
 
 /// Makes a WebSocket of a request.
-pub(super) async fn upgrade(State(shared): State<Arc<Shared>>, upgrade: WebSocketUpgrade) -> Response {
+pub(super) async fn upgrade(
+    State(shared): State<Arc<Shared>>,
+    Extension(place): Extension<Arc<Place>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if !place.may_join(Instant::now()) {
+        let why = "that are more joins in a second than one address may ask for: try again\n";
+        return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], why).into_response();
+    }
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(MOST_BYTES)
@@ -40,7 +50,11 @@ pub(super) async fn upgrade(State(shared): State<Arc<Shared>>, upgrade: WebSocke
         let why = format!("this server speaks the WebSocket subprotocol {SUBPROTOCOL}: ask for it\n");
         return (StatusCode::BAD_REQUEST, why).into_response();
     }
-    upgrade.on_upgrade(move |socket| attend(socket, shared))
+    upgrade.on_upgrade(move |socket| async move {
+        attend(socket, shared).await;
+        // The connection counts until then.
+        drop(place);
+    })
 }
 
 async fn attend(mut socket: WebSocket, shared: Arc<Shared>) {

@@ -6,11 +6,13 @@ use std::fmt::Write;
 use crate::server::hall::{Counts, Hall};
 use crate::server::media;
 
+use super::doors::Doors;
+
 /// The text format's name.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 
 /// The page.
-pub(super) fn page(hall: &Hall) -> String {
+pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
     let (rooms, links, peers) = hall.sizes();
     let Counts {
         joins,
@@ -36,6 +38,9 @@ pub(super) fn page(hall: &Hall) -> String {
         }
     };
     let mut one = |name, kind, help, value| family(name, kind, help, &[(String::new(), value)]);
+    let (sockets, waiting) = doors.sizes();
+    one("sockets", "gauge", "TCP connections.", sockets as u64);
+    one("waiting", "gauge", "Among them those that have not asked for anything yet.", waiting as u64);
     one("rooms", "gauge", "Rooms that are there.", rooms as u64);
     one("links", "gauge", "Connections of participants.", links as u64);
     one("peers", "gauge", "Participants with media.", peers as u64);
@@ -54,6 +59,8 @@ pub(super) fn page(hall: &Hall) -> String {
         [("muted", muted), ("unknown", unplaced), ("too_long", too_long), ("late", late), ("broken", broken)];
     let dropped = dropped.map(|(why, count)| (format!("{{why=\"{why}\"}}"), count));
     family("dropped_total", "counter", "Packets that did not go on to a participant, by why.", &dropped);
+    let turned: Vec<_> = doors.turned().map(|(why, count)| (format!("{{why=\"{why}\"}}"), count)).collect();
+    family("turned_away_total", "counter", "Connections and requests turned away, by which limit.", &turned);
     let word = |code| serde_json::to_string(code).unwrap_or_default();
     let refused: Vec<_> =
         refused.iter().map(|(code, count)| (format!("{{code={}}}", word(code)), *count)).collect();
