@@ -118,6 +118,11 @@ pub enum RoomEvent {
         /// In how many seconds at most.
         in_s: u64,
     },
+    /// The server could not be reached, or the connection to it broke; it is tried again.
+    ConnectionLost {
+        /// Why, as the system has it.
+        why: String,
+    },
     /// No media come through; it is tried again.
     MediaFailed {
         /// Why.
@@ -235,6 +240,7 @@ impl fmt::Display for RoomEvent {
                 write!(f, "{stream}: {bps} bit/s are wanted, layers {}", list(layers))
             }
             Self::Closing { in_s } => write!(f, "the server shuts down in {in_s} s"),
+            Self::ConnectionLost { why } => write!(f, "no connection to the server: {why}"),
             Self::MediaFailed { code } => write!(f, "media failed: {code}"),
         }
     }

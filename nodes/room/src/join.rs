@@ -160,6 +160,7 @@ impl Join {
         let transport: Box<dyn Transport> = match url {
             Url::Mem { room } => Box::new(MemTransport::enter(setup, &room, user)),
             Url::Udp { local, remote } => Box::new(UdpTransport::open(setup, local, remote, user)?),
+            Url::Server(_) => unreachable!(),
         };
         Ok(Self { transport, peers: Peers::default(), publishes: [false; SOURCES], until: None })
     }

@@ -4,13 +4,16 @@ pub mod client;
 pub mod events;
 mod join;
 mod mem;
+mod munge;
 mod peers;
 pub mod protocol;
+pub mod rtc;
 pub mod rtcp;
 pub mod rtp_header;
 pub mod server;
 #[cfg(test)]
 mod sim;
+mod stun;
 mod transport;
 mod udp;
 mod udp_reader;

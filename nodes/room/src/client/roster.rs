@@ -29,6 +29,12 @@ impl Roster {
         self.people.values().flatten().map(|known| &known.stream)
     }
 
+    /// The stream of this number. \[any\]
+    #[must_use]
+    pub fn stream(&self, no: u32) -> Option<&StreamInfo> {
+        self.streams().find(|stream| stream.no == no)
+    }
+
     /// Something happened to somebody else: what a program is told of it, or nothing if
     /// it does not fit what is known. \[any\]
     pub fn happened(&mut self, news: News) -> Option<RoomEvent> {

@@ -24,8 +24,8 @@ use crate::client::backoff::Backoff;
 use crate::client::roster::Roster;
 use crate::events::{Entry, RoomEvent, RoomState};
 use crate::protocol::{
-    Ask, Client, Code, Join, Joined, News, Person, Play, Receive, Request, Resume, Retry, Slot, StreamId,
-    Told, UserName, VERSION, Wish,
+    Ask, Client, Code, Join, Joined, Limits, News, Person, Play, Receive, Request, Resume, Retry, Slot,
+    StreamId, Told, UserName, VERSION, Wish,
 };
 
 mod command;
@@ -163,6 +163,7 @@ struct Server {
     grace: Duration,
     ping: Duration,
     udp: Vec<String>,
+    limits: Limits,
 }
 
 /// A time without the room, or without media.
@@ -238,6 +239,13 @@ impl Session {
     #[must_use]
     pub const fn roster(&self) -> &Roster {
         &self.roster
+    }
+
+    /// What the server allows, and where it takes media, as `IP:PORT`, once it has let it
+    /// in. \[any\]
+    #[must_use]
+    pub fn server(&self) -> Option<(Limits, &[String])> {
+        self.server.as_ref().map(|server| (server.limits, &*server.udp))
     }
 
     /// Whether it is in the room and reaches it. \[any\]
@@ -609,11 +617,11 @@ impl Session {
 
     fn joined(&mut self, now: Timestamp, id: ConnectionId, joined: Joined) {
         let entry = if self.server.is_some() { Entry::Again } else { Entry::First };
-        let Joined { user, session, secret, seq, people, grace_ms, ping_ms, udp, .. } = joined;
+        let Joined { user, session, secret, seq, people, grace_ms, ping_ms, udp, limits, .. } = joined;
         // A server that wants pings without a pause is not to have them.
         let (grace, ping) = (u64::from(grace_ms), u64::from(ping_ms.max(100)));
         let (grace, ping) = (Duration::from_millis(grace), Duration::from_millis(ping));
-        self.server = Some(Server { user, grace, ping, udp });
+        self.server = Some(Server { user, grace, ping, udp, limits });
         self.resume = Some(Resume { session, secret, after: seq });
         self.asked.clear();
         self.enter(now, id);

@@ -19,16 +19,15 @@ use crate::server::token::{self, App};
 mod demux;
 mod peer;
 mod stage;
-mod stun;
 
 pub mod run;
 
 pub use peer::NoCertificate;
 
+use crate::stun::{self, Knocks};
 use demux::{Demux, Whose};
 use peer::PeerConfig;
 use stage::Stage;
-use stun::Knocks;
 
 /// How long a new link may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(5);

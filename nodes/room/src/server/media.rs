@@ -8,7 +8,6 @@ mod forwarder;
 mod key_frame;
 mod level;
 mod loudest;
-mod munge;
 mod simulcast;
 mod slot;
 mod speaker;

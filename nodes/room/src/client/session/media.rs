@@ -117,6 +117,23 @@ impl Session {
         self.settle(now);
     }
 
+    /// What the server was offered does not do any more: there is to be room for other
+    /// streams. \[any\]
+    pub fn reoffer(&mut self, now: Timestamp) {
+        self.want(OfferKind::More);
+        self.settle(now);
+    }
+
+    /// The media are of no more use: they begin anew in a while. \[any\]
+    pub fn media_gone(&mut self, now: Timestamp) {
+        if self.media == Media::Up {
+            self.media = Media::Silent;
+        }
+        self.offering = None;
+        self.media_due = Some(now + SLOW);
+        self.settle(now);
+    }
+
     pub(super) fn settle_media(&mut self, now: Timestamp) {
         if !self.is_in() {
             return;

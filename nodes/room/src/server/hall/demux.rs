@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use super::PeerId;
-use super::stun;
+use crate::stun;
 
 /// Addresses that are known of one peer; the oldest is forgotten for another.
 const MOST_ADDRESSES: usize = 4;

@@ -14,11 +14,12 @@ use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, Media, MediaKind, Mid, Rid};
-use str0m::net::{Protocol, Receive};
-use str0m::rtp::{Extension, RtpPacket, RtpWrite, Ssrc};
-use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcError};
+use str0m::net::{Protocol, Receive, Transmit};
+use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
+use str0m::{Candidate, Event, IceCreds, Input, Rtc, RtcError};
 
 use crate::protocol::{Code, Kind, SlotOf};
+use crate::rtc::{self, Gone};
 
 use super::Datagram;
 
@@ -29,9 +30,6 @@ const MOST_CANDIDATES: usize = 256;
 const MOST_LATER: usize = 32;
 /// SSRCs of one peer, RTX among them not; who sends more is none that we speak to.
 const MOST_SOURCES: usize = 64;
-/// Steps that settling one input takes at most; it takes some ten, and more with a
-/// burst of packets to send.
-const MOST_STEPS: usize = 20_000;
 /// Packets that a receiver may ask for again, and for how long.
 const RESENDABLE: usize = 1_024;
 const RESENDABLE_FOR: Duration = Duration::from_secs(1);
@@ -47,19 +45,6 @@ pub(super) struct PeerConfig {
     certificate: DtlsCert,
     /// Where media are taken.
     addresses: Vec<SocketAddr>,
-}
-
-/// The peer is of no more use.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Gone {
-    #[error("it panicked")]
-    Panicked,
-    #[error(transparent)]
-    Failed(#[from] RtcError),
-    #[error("it does not settle")]
-    Restless,
-    #[error("it sends from more than {MOST_SOURCES} sources")]
-    Flood,
 }
 
 /// A packet that came: of which stream, in which of its sizes, of which codec.
@@ -119,18 +104,12 @@ impl PeerConfig {
     }
 
     fn rtc(&self, creds: IceCreds, estimates: bool, now: Instant) -> Rtc {
-        Rtc::builder()
+        rtc::config()
             .set_crypto_provider(Arc::clone(&self.crypto))
             .set_dtls_cert(self.certificate.clone())
             .set_local_ice_credentials(creds)
             .set_ice_lite(true)
-            .set_rtp_mode(true)
             .enable_bwe(estimates.then_some(FIRST_ESTIMATE))
-            .set_rtcp_report_interval_audio(Duration::from_secs(1))
-            .set_extension(5, Extension::AbsoluteCaptureTime)
-            .clear_codecs()
-            .enable_opus(true, false)
-            .enable_av1(true)
             .enable_vp8(true)
             .enable_h264(true)
             .enable_vp9(true)
@@ -309,22 +288,10 @@ impl Peer {
         news: &mut Vec<News>,
     ) -> Result<(), Gone> {
         let mut events = std::mem::take(&mut self.events);
-        let due = self.guarded(|rtc| {
-            for _ in 0..MOST_STEPS {
-                match rtc.poll_output()? {
-                    Output::Timeout(due) if due > now => return Ok(Some(due)),
-                    Output::Timeout(_) => rtc.handle_input(Input::Timeout(now))?,
-                    Output::Event(event) => events.push(event),
-                    Output::Transmit(send) => out.push(Datagram {
-                        local: send.source,
-                        remote: send.destination,
-                        bytes: send.contents.into(),
-                    }),
-                }
-            }
-            Ok(None)
-        });
-        self.due = due?.ok_or(Gone::Restless)?;
+        let send = |send: Transmit| {
+            out.push(Datagram { local: send.source, remote: send.destination, bytes: send.contents.into() });
+        };
+        self.due = rtc::settle(&mut self.rtc, now, send, &mut events)?;
         for event in events.drain(..) {
             match event {
                 Event::RtpPacket(packet) => news.extend(self.came(packet)?.map(News::Came)),
@@ -337,7 +304,7 @@ impl Peer {
             }
         }
         self.events = events;
-        if self.rtc.is_alive() { Ok(()) } else { Err(Gone::Restless) }
+        Ok(())
     }
 
     /// Of which stream a packet is; of none in a section that the offer did not name.
@@ -345,7 +312,7 @@ impl Peer {
         let ssrc = packet.header.ssrc;
         let source = match self.sources.get(&ssrc) {
             Some(source) => *source,
-            None if self.sources.len() == MOST_SOURCES => return Err(Gone::Flood),
+            None if self.sources.len() == MOST_SOURCES => return Err(Gone::Flood(MOST_SOURCES)),
             None => {
                 let from = self.guarded(|rtc| {
                     Ok(rtc.direct_api().stream_rx(&ssrc).map(|stream| (stream.mid(), stream.rid())))
@@ -416,11 +383,7 @@ impl Peer {
     }
 
     fn guarded<T>(&mut self, touch: impl FnOnce(&mut Rtc) -> Result<T, RtcError>) -> Result<T, Gone> {
-        // Nothing of a peer that panicked is looked at again.
-        match catch_unwind(AssertUnwindSafe(|| touch(&mut self.rtc))) {
-            Ok(done) => Ok(done?),
-            Err(_) => Err(Gone::Panicked),
-        }
+        rtc::guarded(&mut self.rtc, touch)
     }
 }
 

@@ -9,11 +9,12 @@ use str0m::format::{self, Codec};
 use str0m::rtp::RtpWrite;
 
 use crate::protocol::{Code, Kind, SlotOf, Told};
+use crate::rtc::Gone;
 use crate::server::media::{self, Forwarder, Packet, Write};
 use crate::server::replay::PersonId;
 use crate::server::room::{LinkId, Order, Output, Room};
 
-use super::peer::{Answer, Came, Gone, News, Peer};
+use super::peer::{Answer, Came, News, Peer};
 use super::{Datagram, PeerId, Shared, StageId, Word};
 
 /// How often a room is told that media come.

@@ -3,9 +3,9 @@
 
 use sidetone_core::Timestamp;
 
+use crate::munge::{FIRST_BELOW, Munged, Munger, Name};
 use crate::protocol::Kind;
 use crate::server::media::Packet;
-use crate::server::media::munge::{FIRST_BELOW, Munged, Munger, Name};
 use crate::server::media::simulcast::{Choice, Pass};
 
 /// RTP clocks: of Opus (RFC 7587 § 4.1) and of all video.

@@ -17,7 +17,7 @@ const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const MOST_KNOCK: usize = 64;
 
 /// Whether a datagram is STUN at all (RFC 7983 § 7).
-pub(super) fn is_stun(datagram: &[u8]) -> bool {
+pub(crate) fn is_stun(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|first| *first < 4)
         && datagram.get(4..8) == Some(&COOKIE)
         && datagram.len() >= HEADER
@@ -25,7 +25,7 @@ pub(super) fn is_stun(datagram: &[u8]) -> bool {
 
 /// The server's own part of the user name in a request (RFC 8445 § 7.2.2), if there is
 /// one: which peer it is for.
-pub(super) fn local_name(datagram: &[u8]) -> Option<&str> {
+pub(crate) fn local_name(datagram: &[u8]) -> Option<&str> {
     let mut attributes = datagram.get(HEADER..)?;
     while let [a, b, c, d, rest @ ..] = attributes {
         let (kind, length) = (u16::from_be_bytes([*a, *b]), usize::from(u16::from_be_bytes([*c, *d])));
@@ -39,7 +39,7 @@ pub(super) fn local_name(datagram: &[u8]) -> Option<&str> {
 }
 
 /// The answer to a knock: a binding request with no user name.
-pub(super) fn answer(datagram: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
+pub(crate) fn answer(datagram: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
     if datagram.len() > MOST_KNOCK || datagram.get(..2)? != BINDING_REQUEST {
         return None;
     }
@@ -63,13 +63,23 @@ pub(super) fn answer(datagram: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
     Some(answer)
 }
 
+/// A knock: a binding request that is for nobody.
+pub(crate) fn knock(transaction: [u8; 12]) -> Vec<u8> {
+    [&BINDING_REQUEST[..], &[0, 0], &COOKIE, &transaction].concat()
+}
+
+/// Whether a datagram answers the knock of this transaction.
+pub(crate) fn answers(datagram: &[u8], transaction: [u8; 12]) -> bool {
+    is_stun(datagram) && datagram.starts_with(&BINDING_SUCCESS) && datagram[8..HEADER] == transaction
+}
+
 /// How many knocks are answered in a second: of everybody, and of one network.
 const MOST: u32 = 1_000;
 const MOST_OF_ONE: u32 = 100;
 
 /// Counts the knocks of the present second.
 #[derive(Debug)]
-pub(super) struct Knocks {
+pub(crate) struct Knocks {
     second: Instant,
     all: u32,
     /// At most as many as `MOST`.
@@ -77,12 +87,12 @@ pub(super) struct Knocks {
 }
 
 impl Knocks {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { second: now, all: 0, networks: HashMap::new() }
     }
 
     /// Whether one more is answered.
-    pub(super) fn may(&mut self, now: Instant, from: IpAddr) -> bool {
+    pub(crate) fn may(&mut self, now: Instant, from: IpAddr) -> bool {
         if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
             (self.second, self.all) = (now, 0);
             self.networks.clear();
@@ -136,7 +146,7 @@ mod tests {
     fn a_knock_is_answered_with_where_it_came_from() {
         // RFC 5769 § 2.2 and 2.3 have these mapped addresses, with this transaction.
         let transaction = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae];
-        let knock = [&BINDING_REQUEST[..], &[0, 0], &COOKIE, &transaction].concat();
+        let knock = knock(transaction);
         let answered = answer(&knock, "192.0.2.1:32853".parse().expect("an address")).expect("an answer");
         assert_eq!(answered[20..], [0x00, 0x20, 0x00, 0x08, 0x00, 0x01, 0xa1, 0x47, 0xe1, 0x12, 0xa6, 0x43]);
         assert_eq!(answered[..4], [1, 1, 0, 12]);
@@ -148,6 +158,8 @@ mod tests {
         ];
         assert_eq!(answer(&knock, six).expect("an answer")[20..], mapped);
         assert_eq!(answer(&answered, six), None, "an answer is not answered");
+        assert!(answers(&answered, transaction) && !answers(&answered, [0; 12]));
+        assert!(!answers(&knock, transaction) && !answers(&answered[..8], transaction));
         assert_eq!(answer(&request(&[0; 48]), six), None, "too long");
     }
 

@@ -19,21 +19,21 @@ const MAX_DROPOUT: u64 = 3_000;
 /// The first number of a stream is below this: a receiver takes the rollover counter
 /// to be 0 at first (RFC 3711 § 3.3.1), which must still hold when the first packets
 /// come in another order.
-pub(super) const FIRST_BELOW: u16 = 32_768;
+pub(crate) const FIRST_BELOW: u16 = 32_768;
 /// A switch moves timestamps on by at least this, so that no two pictures share one.
 const LEAST_STEP: Duration = Duration::from_millis(10);
 
 /// What a packet is to be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(crate) struct Name {
     /// Counted on past its wrap.
-    pub(super) seq: u64,
-    pub(super) timestamp: u32,
+    pub(crate) seq: u64,
+    pub(crate) timestamp: u32,
 }
 
 /// What becomes of a packet of the present source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Munged {
+pub(crate) enum Munged {
     /// It goes out.
     As(Name),
     /// It went out before, or is too old.
@@ -44,7 +44,7 @@ pub(super) enum Munged {
 
 /// The numbers of one outgoing stream.
 #[derive(Debug)]
-pub(super) struct Munger {
+pub(crate) struct Munger {
     clock_rate: u32,
     /// The newest that went out, and when; at first what is to come before the first.
     last: Name,
@@ -71,14 +71,14 @@ struct Source {
 impl Munger {
     /// Of a stream of `clock_rate` per second that begins with number `first`, of
     /// 1 to 32,767, and at about `timestamp`.
-    pub(super) fn new(clock_rate: u32, first: u16, timestamp: u32) -> Self {
+    pub(crate) fn new(clock_rate: u32, first: u16, timestamp: u32) -> Self {
         debug_assert!((1..FIRST_BELOW).contains(&first));
         Self { clock_rate, last: Name { seq: u64::from(first) - 1, timestamp }, at: None, source: None }
     }
 
     /// The first packet of another source, or of the same after a pause: from now on
     /// none from before is let through.
-    pub(super) fn switch(&mut self, now: Timestamp, seq: u64, timestamp: u32) -> Name {
+    pub(crate) fn switch(&mut self, now: Timestamp, seq: u64, timestamp: u32) -> Name {
         let step = self.at.map_or(LEAST_STEP, |at| now.since(at).max(LEAST_STEP));
         let ticks = u128::from(duration_nanos(step)) * u128::from(self.clock_rate) / 1_000_000_000;
         #[allow(clippy::cast_possible_truncation)] // it wraps, as timestamps do
@@ -96,7 +96,7 @@ impl Munger {
     }
 
     /// A packet of the source that goes out.
-    pub(super) fn munge(&mut self, now: Timestamp, seq: u64, timestamp: u32) -> Munged {
+    pub(crate) fn munge(&mut self, now: Timestamp, seq: u64, timestamp: u32) -> Munged {
         let Some(source) = &mut self.source else { return Munged::Anew };
         let is_newest = match source.place(seq) {
             Place::Ahead => true,
@@ -115,7 +115,7 @@ impl Munger {
     }
 
     /// A packet of the source that goes out is itself held back.
-    pub(super) fn skip(&mut self, seq: u64) {
+    pub(crate) fn skip(&mut self, seq: u64) {
         // One that comes late has left its gap already.
         if let Some(source) = &mut self.source
             && source.place(seq) == Place::Ahead

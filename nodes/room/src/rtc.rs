@@ -1,0 +1,75 @@
+//! What both ends of a participant's media do alike with str0m: each touch of an `Rtc`
+//! is guarded, so that whatever happens in there ends that one alone.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use str0m::net::Transmit;
+use str0m::rtp::Extension;
+use str0m::{Event, Input, Output, Rtc, RtcConfig, RtcError};
+
+/// Steps that settling one input takes at most; it takes some ten, and more with a
+/// burst of packets to send.
+const MOST_STEPS: usize = 20_000;
+
+/// Media are of no more use.
+#[derive(Debug, thiserror::Error)]
+pub enum Gone {
+    /// str0m panicked.
+    #[error("it panicked")]
+    Panicked,
+    /// str0m gave up.
+    #[error(transparent)]
+    Failed(#[from] RtcError),
+    /// It wants ever more done, or is closed.
+    #[error("it does not settle")]
+    Restless,
+    /// It sends from more sources than anybody needs.
+    #[error("it sends from more than {0} sources")]
+    Flood(usize),
+}
+
+/// What every `Rtc` of ours is like: RTP as it is, reports every second, and the capture
+/// time of each packet told.
+pub(crate) fn config() -> RtcConfig {
+    Rtc::builder()
+        .set_rtp_mode(true)
+        .set_rtcp_report_interval_audio(Duration::from_secs(1))
+        .set_extension(5, Extension::AbsoluteCaptureTime)
+        .clear_codecs()
+        .enable_opus(true, false)
+        .enable_av1(true)
+}
+
+/// Does something with an `Rtc`; after an error nothing of it is to be looked at again.
+pub(crate) fn guarded<T>(
+    rtc: &mut Rtc,
+    touch: impl FnOnce(&mut Rtc) -> Result<T, RtcError>,
+) -> Result<T, Gone> {
+    match catch_unwind(AssertUnwindSafe(|| touch(rtc))) {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Gone::Panicked),
+    }
+}
+
+/// Does all that is due by `now`: what is to be sent and what happened. When it is to
+/// be settled again.
+pub(crate) fn settle(
+    rtc: &mut Rtc,
+    now: Instant,
+    mut send: impl FnMut(Transmit),
+    events: &mut Vec<Event>,
+) -> Result<Instant, Gone> {
+    let due = guarded(rtc, |rtc| {
+        for _ in 0..MOST_STEPS {
+            match rtc.poll_output()? {
+                Output::Timeout(due) if due > now => return Ok(Some(due)),
+                Output::Timeout(_) => rtc.handle_input(Input::Timeout(now))?,
+                Output::Event(event) => events.push(event),
+                Output::Transmit(transmit) => send(transmit),
+            }
+        }
+        Ok(None)
+    });
+    due?.filter(|_| rtc.is_alive()).ok_or(Gone::Restless)
+}
