@@ -24,6 +24,9 @@ pub enum Gone {
     /// It wants ever more done, or is closed.
     #[error("it does not settle")]
     Restless,
+    /// No media came through in time.
+    #[error("its media did not come up")]
+    Slow,
     /// It sends from more sources than anybody needs.
     #[error("it sends from more than {0} sources")]
     Flood(usize),

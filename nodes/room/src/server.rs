@@ -6,6 +6,7 @@
 //! puts WebRTC to that, as purely; `hall/run.rs` is the thread with its sockets,
 //! `http.rs` what comes by HTTP and WebSocket.
 
+pub mod budget;
 pub mod claims;
 pub mod config;
 pub mod hall;

@@ -173,6 +173,25 @@ pub struct Offer {
     pub recv: Vec<SlotOf>,
 }
 
+/// The longest name of a media section, and of a size, in bytes: longer ones do not fit
+/// into the RTP header extensions that say them (RFC 8285 § 4.2).
+const MOST_NAME: usize = 16;
+
+impl Offer {
+    /// Whether its names are such as RTP can carry, and no section has room for two
+    /// streams. \[any\]
+    #[must_use]
+    pub fn has_names_that_fit(&self) -> bool {
+        let is_name = |name: &str| (1..=MOST_NAME).contains(&name.len()) && name.is_ascii();
+        let layers = self.send.iter().flat_map(|send| &send.layers);
+        self.send.iter().all(|send| is_name(&send.mid))
+            && layers.into_iter().all(|layer| is_name(&layer.rid))
+            && self.recv.iter().enumerate().all(|(at, slot)| {
+                is_name(&slot.mid) && self.recv[..at].iter().all(|other| other.mid != slot.mid)
+            })
+    }
+}
+
 /// A stream that a participant sends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Send {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::protocol::Limits;
+use crate::server::budget::Rate;
 use crate::server::media;
 use crate::server::room::Settings;
 use crate::server::token::{App, AppError};
@@ -26,7 +27,7 @@ pub struct Config {
     pub app: Vec<AppConfig>,
     /// What rooms are like.
     pub room: RoomConfig,
-    /// What everybody together may have.
+    /// What there may be, of everything together and of each.
     pub limits: LimitsConfig,
     /// Seconds in which everybody may leave when the server is told to end.
     pub drain_s: u64,
@@ -77,7 +78,7 @@ pub struct RoomConfig {
     pub volume_ms: u64,
 }
 
-/// What everybody together may have.
+/// What there may be, of everything together and of each.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
@@ -94,6 +95,12 @@ pub struct LimitsConfig {
     pub patience_s: u64,
     /// Requests to join in a second from one address.
     pub joins_per_ip: u32,
+    /// Messages that one connection may send in a second; of four seconds at once.
+    pub messages_per_s: u32,
+    /// Offers that a participant may make in ten seconds.
+    pub offers_per_10_s: u32,
+    /// Thousands of bits per second that a participant may send, all streams together.
+    pub ingress_kbps: u32,
 }
 
 impl Default for Config {
@@ -114,7 +121,7 @@ impl Default for RoomConfig {
     fn default() -> Self {
         let Settings { grace, ping, people, limits, replay, .. } = Settings::default();
         let Limits { streams, audio_slots, video_slots } = limits;
-        let media::Settings { loudest, volumes } = media::Settings::default();
+        let media::Settings { loudest, volumes, .. } = media::Settings::default();
         Self {
             grace_s: grace.as_secs(),
             ping_s: ping.as_secs(),
@@ -138,6 +145,9 @@ impl Default for LimitsConfig {
             waiting: 1_000,
             patience_s: 10,
             joins_per_ip: 50,
+            messages_per_s: 50,
+            offers_per_10_s: 20,
+            ingress_kbps: 20_000,
         }
     }
 }
@@ -228,7 +238,17 @@ impl Config {
             loudest,
             volume_ms,
         } = self.room;
-        let LimitsConfig { rooms, links, sockets_per_ip, waiting, patience_s, joins_per_ip } = self.limits;
+        let LimitsConfig {
+            rooms,
+            links,
+            sockets_per_ip,
+            waiting,
+            patience_s,
+            joins_per_ip,
+            messages_per_s,
+            offers_per_10_s,
+            ingress_kbps,
+        } = self.limits;
         let ranges = [
             ("drain_s", self.drain_s, 0, 3_600),
             ("room.grace_s", grace_s, 1, 3_600),
@@ -246,6 +266,9 @@ impl Config {
             ("limits.waiting", waiting as u64, 1, 100_000),
             ("limits.patience_s", patience_s, 1, 60),
             ("limits.joins_per_ip", joins_per_ip.into(), 1, 100_000),
+            ("limits.messages_per_s", messages_per_s.into(), 1, 100_000),
+            ("limits.offers_per_10_s", offers_per_10_s.into(), 1, 1_000),
+            ("limits.ingress_kbps", ingress_kbps.into(), 100, 1_000_000),
         ];
         match ranges.into_iter().find(|(_, value, least, most)| !(least..=most).contains(&value)) {
             Some((name, value, least, most)) => Err(ConfigError::Range { name, value, least, most }),
@@ -298,6 +321,7 @@ impl Config {
             ping: Duration::from_secs(ping_s),
             people,
             limits: Limits { streams, audio_slots, video_slots },
+            offers: Rate { most: self.limits.offers_per_10_s, within: Duration::from_secs(10) },
             replay,
             udp: udp.iter().map(SocketAddr::to_string).collect(),
         }
@@ -307,7 +331,14 @@ impl Config {
     #[must_use]
     pub const fn forwarding(&self) -> media::Settings {
         let RoomConfig { loudest, volume_ms, .. } = self.room;
-        media::Settings { loudest, volumes: Duration::from_millis(volume_ms) }
+        let ingress = Rate { most: self.limits.ingress_kbps * (1_000 / 8), within: Duration::from_secs(1) };
+        media::Settings { loudest, volumes: Duration::from_millis(volume_ms), ingress }
+    }
+
+    /// How many messages a connection may send. \[any\]
+    #[must_use]
+    pub const fn messages(&self) -> Rate {
+        Rate { most: 4 * self.limits.messages_per_s, within: Duration::from_secs(4) }
     }
 }
 
@@ -329,7 +360,8 @@ mod tests {
         assert_eq!(Config::parse("").expect("a configuration"), Config::default());
         // Each key stands in it, so that there is one place to look.
         let keys = "listen udp drain_s grace_s ping_s people streams audio_slots video_slots replay loudest volume_ms rooms links \
-                    sockets_per_ip waiting patience_s joins_per_ip id secret_file cert key";
+                    sockets_per_ip waiting patience_s joins_per_ip messages_per_s offers_per_10_s ingress_kbps \
+                    id secret_file cert key";
         for key in keys.split(' ') {
             assert!(SHIPPED.contains(&format!("{key} = ")), "{key}");
         }

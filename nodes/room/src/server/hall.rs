@@ -10,6 +10,7 @@ use serde::Deserialize;
 use sidetone_core::Timestamp;
 
 use crate::protocol::{self, Ask, Code, Join, Request, RoomName, Told};
+use crate::server::budget::{Budget, Rate};
 use crate::server::config::Config;
 use crate::server::media::{self, Forwarder};
 use crate::server::replay::PersonId;
@@ -31,9 +32,6 @@ use stage::Stage;
 
 /// How long a new link may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Messages that a link may send at once, and in a second.
-const BURST: u32 = 200;
-const RATE: u32 = 50;
 /// The longest datagram that is looked at.
 const MOST_DATAGRAM: usize = 1_500;
 
@@ -76,6 +74,8 @@ pub struct Counts {
     pub joins: u64,
     /// Refusals, by why.
     pub refused: BTreeMap<Code, u64>,
+    /// Links that were let go since they did not read.
+    pub stuck: u64,
     /// RTP packets of streams that came.
     pub packets_in: u64,
     /// RTP packets that went out.
@@ -86,6 +86,9 @@ pub struct Counts {
     pub oversized: u64,
     /// Datagrams of nobody, and requests that nobody signed.
     pub unknown: u64,
+    /// RTP of participants that gave no packet: it was not theirs, or came twice, or was
+    /// padding.
+    pub fruitless: u64,
     /// Knocks that were answered.
     pub knocks: u64,
     /// Knocks that were one too many.
@@ -143,6 +146,8 @@ pub struct Hall {
     forwarded: media::Counts,
     /// Rooms and links at once.
     most: (usize, usize),
+    /// Messages of a link.
+    messages: Rate,
     stages: BTreeMap<StageId, Stage>,
     /// By application and name.
     rooms: BTreeMap<(String, RoomName), StageId>,
@@ -158,8 +163,8 @@ struct Link {
     opened: Instant,
     /// Whose application and which room, once it is in one.
     place: Option<((String, RoomName), StageId)>,
-    /// Messages that it may send at once, since when.
-    budget: (u32, Instant),
+    /// Messages that it may send.
+    budget: Budget,
 }
 
 impl Hall {
@@ -180,6 +185,7 @@ impl Hall {
             media: config.forwarding(),
             forwarded: media::Counts::default(),
             most: (config.limits.rooms, config.limits.links),
+            messages: config.messages(),
             stages: BTreeMap::new(),
             rooms: BTreeMap::new(),
             next_stage: 0,
@@ -213,7 +219,20 @@ impl Hall {
         if self.links.len() >= self.most.1 {
             return self.refuse(now, link, None, Code::TooManyRequests);
         }
-        self.links.insert(link, Link { opened: now, place: None, budget: (BURST, now) });
+        let budget = Budget::new(self.messages, self.shared.timestamp(now));
+        self.links.insert(link, Link { opened: now, place: None, budget });
+    }
+
+    /// A link is gone, since what came over it was no message: why.
+    pub fn broken(&mut self, now: Instant, link: LinkId, why: Code) {
+        *self.shared.counts.refused.entry(why).or_default() += 1;
+        self.closed(now, link);
+    }
+
+    /// A link is gone, since it did not take what was to be said over it.
+    pub fn stuck(&mut self, now: Instant, link: LinkId) {
+        self.shared.counts.stuck += 1;
+        self.closed(now, link);
     }
 
     /// A link is gone.
@@ -227,7 +246,7 @@ impl Hall {
     pub fn message(&mut self, now: Instant, wall: Duration, link: LinkId, text: &str) {
         let Some(known) = self.links.get_mut(&link) else { return };
         let place = known.place.as_ref().map(|(_, stage)| *stage);
-        if !known.may(now) {
+        if !known.budget.take(self.shared.timestamp(now), 1) {
             return self.refuse(now, link, None, Code::TooManyRequests);
         }
         let request = match read(text) {
@@ -457,21 +476,6 @@ impl Hall {
     }
 }
 
-impl Link {
-    /// Whether it may send one more message.
-    fn may(&mut self, now: Instant) -> bool {
-        let (left, since) = &mut self.budget;
-        let earned = now.saturating_duration_since(*since).as_millis() * u128::from(RATE) / 1_000;
-        if earned > 0 {
-            *left = u32::try_from(earned).unwrap_or(BURST).saturating_add(*left).min(BURST);
-            *since = now;
-        }
-        let may = *left > 0;
-        *left = left.saturating_sub(1);
-        may
-    }
-}
-
 fn sum(a: media::Counts, b: media::Counts) -> media::Counts {
     media::Counts {
         forwarded: a.forwarded + b.forwarded,
@@ -479,6 +483,7 @@ fn sum(a: media::Counts, b: media::Counts) -> media::Counts {
         unknown: a.unknown + b.unknown,
         too_long: a.too_long + b.too_long,
         written: a.written + b.written,
+        flood: a.flood + b.flood,
         late: a.late + b.late,
         broken: a.broken + b.broken,
     }

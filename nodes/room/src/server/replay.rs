@@ -1,6 +1,7 @@
 //! `Replay`: the latest events of a room, for participants who were away.
 
 use std::collections::VecDeque;
+use std::io;
 
 use crate::protocol::News;
 
@@ -16,7 +17,12 @@ pub struct Replay {
     seq: u64,
     /// How many are kept.
     most: usize,
+    /// Bytes that they take as messages.
+    bytes: usize,
 }
+
+/// Bytes that events take at most that are kept.
+const MOST_BYTES: usize = 256 << 10;
 
 #[derive(Debug)]
 struct Past {
@@ -24,13 +30,15 @@ struct Past {
     news: News,
     /// Who is not told, since it is their own doing.
     but: Option<PersonId>,
+    /// Bytes that it takes as a message.
+    bytes: usize,
 }
 
 impl Replay {
     /// Of a room in which nothing has happened; `most` events are kept.
     #[must_use]
     pub const fn new(most: usize) -> Self {
-        Self { events: VecDeque::new(), seq: 0, most }
+        Self { events: VecDeque::new(), seq: 0, most, bytes: 0 }
     }
 
     /// The number of the last event; 0 before the first.
@@ -47,10 +55,13 @@ impl Replay {
     /// Keeps an event, which everyone but `but` is told; gives its number.
     pub fn push(&mut self, news: News, but: Option<PersonId>) -> u64 {
         self.seq += 1;
-        if self.events.len() == self.most {
-            self.events.pop_front();
+        let bytes = length(&news);
+        self.bytes += bytes;
+        self.events.push_back(Past { seq: self.seq, news, but, bytes });
+        while self.events.len() > self.most || self.bytes > MOST_BYTES {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.bytes -= oldest.bytes;
         }
-        self.events.push_back(Past { seq: self.seq, news, but });
         self.seq
     }
 
@@ -61,6 +72,28 @@ impl Replay {
         let missed = self.events.iter().filter(move |past| past.seq > after && past.but != Some(who));
         (kept_after..=self.seq).contains(&after).then(|| missed.map(|past| (past.seq, &past.news)))
     }
+}
+
+/// Bytes that an event takes as a message.
+fn length(news: &News) -> usize {
+    /// Counts what is written to it.
+    struct Length(usize);
+
+    impl io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut length = Length(0);
+    // It has names, numbers and texts alone, and counting does not fail.
+    let _ = serde_json::to_writer(&mut length, news);
+    length.0
 }
 
 #[cfg(test)]
@@ -89,5 +122,19 @@ mod tests {
         assert_eq!(seen(1, 2), Some(vec![2, 4]), "not one's own");
         assert_eq!(seen(4, 9), Some(vec![]));
         assert_eq!(seen(5, 9), None, "that is yet to come");
+    }
+
+    #[test]
+    fn long_events_are_forgotten_sooner() {
+        let mut replay = Replay::new(10_000);
+        let name = "n".repeat(64);
+        // {"t":"user_joined","user":"…"}
+        let each = 29 + 64;
+        assert_eq!(length(&joined(&name)), each);
+        for _ in 0..3_000 {
+            replay.push(joined(&name), None);
+        }
+        assert_eq!(replay.kept(), MOST_BYTES / each);
+        assert!(replay.since(2_999, PersonId(0)).is_some_and(|missed| missed.count() == 1));
     }
 }

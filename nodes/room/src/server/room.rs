@@ -14,6 +14,7 @@ use crate::protocol::{
     Ask, Candidate, Code, Join, Joined, Left, Limits, News, Offer, Person, Removed, Resume, Retry, RoomName,
     SlotOf, StreamId, StreamInfo, Told, UserName, VERSION, Wish,
 };
+use crate::server::budget::{Budget, Rate};
 use crate::server::claims::{Claims, Grants};
 use crate::server::replay::{PersonId, Replay};
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub people: usize,
     /// What each may publish and play at once.
     pub limits: Limits,
+    /// Offers that each may make.
+    pub offers: Rate,
     /// Events that are kept for those who are away.
     pub replay: usize,
     /// Where media are taken, as `IP:PORT`.
@@ -49,6 +52,7 @@ impl Default for Settings {
             ping: Duration::from_secs(2),
             people: 100,
             limits: Limits { streams: 8, audio_slots: 16, video_slots: 16 },
+            offers: Rate { most: 20, within: Duration::from_secs(10) },
             replay: 1_024,
             udp: Vec::new(),
         }
@@ -117,8 +121,11 @@ pub struct Room {
 
 /// How long it is known why a session ended.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// Most sessions of which it is known.
+/// Most sessions of which it is known, and most who are banned.
 const MOST_REMEMBERED: usize = 1_024;
+/// Most sizes in which a stream is sent at once: WebRTC's own have three.
+const MOST_LAYERS: usize = 4;
+
 impl Room {
     /// An empty room.
     #[must_use]
@@ -247,6 +254,7 @@ impl Room {
             heard: now,
             pending: None,
             g: 0,
+            offers: Budget::new(self.settings.offers, now),
             streams: Vec::new(),
             auto_play: join.auto_play,
             plays: BTreeMap::new(),
@@ -301,7 +309,7 @@ impl Room {
         let done = match ask {
             // It is in already; a token is checked before it comes here.
             Ask::Join(_) | Ask::Renew { .. } => Err(Code::BadMessage),
-            Ask::Offer(offer) => match self.offer(at, re, offer) {
+            Ask::Offer(offer) => match self.offer(now, at, re, offer) {
                 Ok(()) => return,
                 Err(code) => Err(code),
             },
@@ -383,17 +391,22 @@ impl Room {
         }
     }
 
-    fn offer(&mut self, at: usize, re: u32, offer: Offer) -> Result<(), Code> {
-        let Offer { g, sdp, send, recv } = offer;
+    fn offer(&mut self, now: Timestamp, at: usize, re: u32, offer: Offer) -> Result<(), Code> {
         let limits = self.settings.limits;
+        let member = &mut self.people[at];
+        if !member.offers.take(now, 1) {
+            return Err(Code::TooManyRequests);
+        }
         let member = &self.people[at];
-        if g <= member.g {
+        if offer.g <= member.g || !offer.has_names_that_fit() {
             return Err(Code::BadMessage);
         }
+        let Offer { g, sdp, send, recv } = offer;
         let slots = |kind| recv.iter().filter(|slot| slot.kind == kind).count();
         let fits = send.len() <= limits.streams as usize
             && slots(crate::protocol::Kind::Audio) <= limits.audio_slots as usize
-            && slots(crate::protocol::Kind::Video) <= limits.video_slots as usize;
+            && slots(crate::protocol::Kind::Video) <= limits.video_slots as usize
+            && send.iter().all(|send| send.layers.len() <= MOST_LAYERS);
         if !fits {
             return Err(Code::TooManyStreams);
         }
@@ -573,6 +586,10 @@ impl Room {
     /// were there.
     pub fn kick(&mut self, now: Timestamp, user: &UserName, ban: Option<Duration>) -> bool {
         if let Some(ban) = ban {
+            self.banned.retain(|(banned, _)| banned != user);
+            if self.banned.len() == MOST_REMEMBERED {
+                self.banned.remove(0);
+            }
             self.banned.push((user.clone(), now + ban));
         }
         let at = self.people.iter().position(|member| member.user == *user);

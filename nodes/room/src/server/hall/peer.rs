@@ -30,6 +30,8 @@ const MOST_CANDIDATES: usize = 256;
 const MOST_LATER: usize = 32;
 /// SSRCs of one peer, RTX among them not; who sends more is none that we speak to.
 const MOST_SOURCES: usize = 64;
+/// How long media have to come up once an offer is answered.
+const SLOW: Duration = Duration::from_secs(10);
 /// Packets that a receiver may ask for again, and for how long.
 const RESENDABLE: usize = 1_024;
 const RESENDABLE_FOR: Duration = Duration::from_secs(1);
@@ -59,6 +61,8 @@ pub(super) struct Came {
 #[allow(clippy::large_enum_variant)] // nearly all are packets
 pub(super) enum News {
     Came(Came),
+    /// An RTP datagram gave no packet.
+    Fruitless,
     /// What is played in this slot cannot go on without a key frame.
     KeyFrameWanted(usize),
     /// So many bits per second get through to the participant.
@@ -72,6 +76,10 @@ pub(super) struct Peer {
     pub(super) due: Instant,
     /// When something last came.
     pub(super) heard: Instant,
+    /// When its media must have come up, where they have not.
+    up_by: Option<Instant>,
+    /// Whether an RTP datagram came of which nothing was seen yet.
+    is_owing: bool,
     /// Which media section is which stream.
     streams: HashMap<Mid, u32>,
     /// The media sections that are room for others' streams.
@@ -144,6 +152,8 @@ impl Peer {
             rtc: rtc.map_err(|_| Gone::Panicked)?,
             due: now,
             heard: now,
+            up_by: None,
+            is_owing: false,
             streams: HashMap::new(),
             slots: Vec::new(),
             sources: HashMap::new(),
@@ -165,6 +175,7 @@ impl Peer {
     /// Of the outer: the peer is gone; of the inner: the offer is none.
     pub(super) fn answer(
         &mut self,
+        now: Instant,
         sdp: &str,
         send: &[(String, u32)],
         recv: &[SlotOf],
@@ -207,6 +218,7 @@ impl Peer {
         takes.dedup();
         (self.streams, self.slots, self.later) = (sections, slots, 0);
         self.sources.clear();
+        self.up_by = (!self.rtc.is_connected()).then_some(now + SLOW);
         Ok(Ok(Answer { sdp: answer, streams, takes }))
     }
 
@@ -276,6 +288,7 @@ impl Peer {
         bytes: &[u8],
     ) -> Result<(), Gone> {
         let Ok(receive) = Receive::new(Protocol::Udp, from, local, bytes) else { return Ok(()) };
+        self.is_owing = is_rtp(bytes);
         self.guarded(|rtc| rtc.handle_input(Input::Receive(now, receive)))
     }
 
@@ -292,9 +305,21 @@ impl Peer {
             out.push(Datagram { local: send.source, remote: send.destination, bytes: send.contents.into() });
         };
         self.due = rtc::settle(&mut self.rtc, now, send, &mut events)?;
+        if self.up_by.is_some() && self.rtc.is_connected() {
+            self.up_by = None;
+        }
+        if let Some(by) = self.up_by {
+            if by <= now {
+                return Err(Gone::Slow);
+            }
+            self.due = self.due.min(by);
+        }
         for event in events.drain(..) {
             match event {
-                Event::RtpPacket(packet) => news.extend(self.came(packet)?.map(News::Came)),
+                Event::RtpPacket(packet) => {
+                    self.is_owing = false;
+                    news.extend(self.came(packet)?.map(News::Came));
+                }
                 Event::KeyframeRequest(request) => {
                     let slot = self.slots.iter().position(|mid| *mid == request.mid);
                     news.extend(slot.map(News::KeyFrameWanted));
@@ -304,6 +329,7 @@ impl Peer {
             }
         }
         self.events = events;
+        news.extend(std::mem::take(&mut self.is_owing).then_some(News::Fruitless));
         Ok(())
     }
 
@@ -385,6 +411,11 @@ impl Peer {
     fn guarded<T>(&mut self, touch: impl FnOnce(&mut Rtc) -> Result<T, RtcError>) -> Result<T, Gone> {
         rtc::guarded(&mut self.rtc, touch)
     }
+}
+
+/// Whether a datagram is RTP, and not RTCP (RFC 7983 § 7, RFC 5761 § 4).
+fn is_rtp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..=191, second, ..] if !(192..=223).contains(second))
 }
 
 /// A codec's name, as the protocol has it.

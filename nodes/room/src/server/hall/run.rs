@@ -41,6 +41,17 @@ pub enum Said {
     Close(Option<Code>),
 }
 
+impl Said {
+    /// Bytes of its text.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Close(_) => 0,
+        }
+    }
+}
+
 /// The far end of a link: takes what is to be said without waiting. Whether it could.
 pub type Outlet = Box<dyn FnMut(Said) -> bool + Send>;
 
@@ -48,7 +59,7 @@ pub type Outlet = Box<dyn FnMut(Said) -> bool + Send>;
 enum Command {
     Opened(LinkId, Outlet),
     Message(LinkId, String),
-    Closed(LinkId),
+    Closed(LinkId, Option<Code>),
     Drain(Duration),
     Close,
     Look(Box<dyn FnOnce(&Hall) + Send>),
@@ -151,12 +162,12 @@ impl Handle {
         self.send(Command::Message(link, text))
     }
 
-    /// A link is gone.
+    /// A link is gone; with why, where what came over it was no message.
     ///
     /// # Errors
     /// There is too much to do: to be said again, else the link counts as there.
-    pub fn closed(&self, link: LinkId) -> Result<(), Busy> {
-        self.send(Command::Closed(link))
+    pub fn closed(&self, link: LinkId, why: Option<Code>) -> Result<(), Busy> {
+        self.send(Command::Closed(link, why))
     }
 
     /// Nobody is let in any more, and all are told to leave within this time.
@@ -278,9 +289,12 @@ impl Turner {
                     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                     self.hall.message(now, wall.unwrap_or_default(), link, &text);
                 }
-                Command::Closed(link) => {
+                Command::Closed(link, why) => {
                     self.outlets.remove(&link);
-                    self.hall.closed(now, link);
+                    match why {
+                        Some(why) => self.hall.broken(now, link, why),
+                        None => self.hall.closed(now, link),
+                    }
                 }
                 Command::Drain(within) => self.hall.drain(now, within),
                 Command::Close => {
@@ -302,7 +316,7 @@ impl Turner {
                     if !outlet(Said::Text(text)) {
                         // It does not read: it is let go, and may come back.
                         self.outlets.remove(&link);
-                        self.hall.closed(Instant::now(), link);
+                        self.hall.stuck(Instant::now(), link);
                     }
                 }
                 Word::Close(link, code) => {

@@ -142,7 +142,7 @@ impl Stage {
             },
             Ok,
         );
-        let answered = peer.and_then(|mut peer| Ok((peer.answer(sdp, send, recv)?, peer)));
+        let answered = peer.and_then(|mut peer| Ok((peer.answer(now, sdp, send, recv)?, peer)));
         let (answer, mut peer) = match answered {
             Ok(answered) => answered,
             Err(gone) => {
@@ -230,6 +230,7 @@ impl Stage {
             for item in news.drain(..) {
                 match item {
                     News::Came(came) => self.forward(now, shared, came, &mut open),
+                    News::Fruitless => shared.counts.fruitless += 1,
                     News::KeyFrameWanted(slot) => self.forwarder.key_frame_wanted(at, person, slot),
                     News::Estimate(bps) => self.forwarder.estimate(at, person, bps),
                 }

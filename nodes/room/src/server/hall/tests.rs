@@ -1,7 +1,10 @@
 //! Halls in virtual time, by what is said over their links.
 
+use str0m::Rtc;
+use str0m::media::{Direction, MediaKind};
+
 use super::*;
-use crate::protocol::{Client, Left, News, Source, UserName, VERSION};
+use crate::protocol::{Client, Left, News, Offer, Source, UserName, VERSION};
 use crate::server::claims::Grants;
 use crate::server::token::Pass;
 
@@ -170,6 +173,32 @@ fn one_in_a_room_who_says_what_is_no_message_is_told_and_stays() {
     let codes = [(9, Code::UnknownMessage), (9, Code::BadMessage), (0, Code::BadMessage)];
     assert_eq!(world.told(1), (codes.map(|(n, code)| room::error(n, code)).to_vec(), None));
     assert_eq!(world.hall.counts().refused[&Code::BadMessage], 2);
+}
+
+#[test]
+fn media_that_do_not_come_up_are_given_up_and_another_offer_is_as_the_first() {
+    let mut world = World::new("");
+    world.join(1, &ours(), "alice", "demo");
+    world.told(1);
+    for g in [1, 2] {
+        let mut rtc = Rtc::builder().build(world.now);
+        let mut changes = rtc.sdp_api();
+        changes.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
+        let (offer, _) = changes.apply().expect("an offer");
+        let offer = Offer { g, sdp: offer.to_sdp_string(), send: vec![], recv: vec![] };
+        world.ask(1, Ask::Offer(offer));
+        assert!(matches!(world.told(1).0[..], [Told::Answer { .. }, Told::Slots { .. }]));
+        for _ in 0..9 {
+            world.ask(1, Ask::Ping { at: 0 });
+            world.pass(1);
+        }
+        assert!(world.told(1).0.iter().all(|told| matches!(told, Told::Pong { .. })));
+        assert_eq!(world.hall.sizes(), (1, 1, 1));
+        world.pass(1);
+        assert_eq!(world.told(1), (vec![Told::MediaFailed { g }], None));
+        assert_eq!(world.hall.sizes(), (1, 1, 0));
+        assert_eq!(world.hall.counts().peers_failed, u64::from(g));
+    }
 }
 
 #[test]

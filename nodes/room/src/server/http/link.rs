@@ -2,7 +2,7 @@
 //! who may do what is the hall's.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Extension;
@@ -12,6 +12,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 
 use super::Shared;
 use super::doors::Place;
@@ -21,12 +23,16 @@ use crate::server::room::LinkId;
 
 /// Messages that wait for a participant who reads slowly; with one more it is let go.
 const WAITING: usize = 256;
+/// Bytes of such messages; with more before it a message is one too many.
+const MOST_WAITING: usize = 1 << 20;
 /// How long it may take until one is written.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// RFC 6455 § 7.4.1: it is as was wished.
 const NORMAL: u16 = 1_000;
-/// RFC 6455 § 7.4.1: not the kind of data that is taken here.
+/// RFC 6455 § 7.4.1: no WebSocket, not the kind of data that is taken here, no UTF-8.
+const PROTOCOL: u16 = 1_002;
 const UNSUPPORTED: u16 = 1_003;
+const NO_TEXT: u16 = 1_007;
 /// RFC 6455, IANA's registry: try again later.
 const LATER: u16 = 1_013;
 
@@ -60,52 +66,91 @@ pub(super) async fn upgrade(
 async fn attend(mut socket: WebSocket, shared: Arc<Shared>) {
     let link = LinkId(shared.next_link.fetch_add(1, Ordering::Relaxed));
     let (said, mut words) = mpsc::channel(WAITING);
-    if shared.hall.opened(link, Box::new(move |word| said.try_send(word).is_ok())).is_err() {
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let queued = Arc::clone(&waiting);
+    let outlet = move |word: Said| {
+        let before = queued.fetch_add(word.bytes(), Ordering::Relaxed);
+        before <= MOST_WAITING && said.try_send(word).is_ok()
+    };
+    if shared.hall.opened(link, Box::new(outlet)).is_err() {
         return close(&mut socket, LATER, Code::TooManyRequests.text()).await;
     }
     shared.links.send_modify(|links| *links += 1);
-    let (code, why) = talk(&mut socket, &shared, link, &mut words).await;
+    let End { close: (code, why), fault } = talk(&mut socket, &shared, link, &mut words, &waiting).await;
     // Else the hall would take it for a participant who is silent.
-    while shared.hall.closed(link).is_err() && !words.is_closed() {
+    while shared.hall.closed(link, fault).is_err() && !words.is_closed() {
         sleep(Duration::from_millis(10)).await;
     }
     close(&mut socket, code, why).await;
     shared.links.send_modify(|links| *links -= 1);
 }
 
-/// Until one side ends it: says how it is closed.
+/// How a link ends.
+struct End {
+    /// The code and the text of the close frame.
+    close: (u16, &'static str),
+    /// What came that was no message, where that is why.
+    fault: Option<Code>,
+}
+
+impl End {
+    const fn new(code: u16, why: &'static str) -> Self {
+        Self { close: (code, why), fault: None }
+    }
+
+    /// Of one over which something came that was no WebSocket message.
+    fn of(error: axum::Error) -> Self {
+        let error = error.into_inner();
+        let (code, fault) = match error.downcast_ref() {
+            Some(Error::Capacity(_)) => (Code::TooLarge.close_code(), Code::TooLarge),
+            Some(Error::Utf8(_)) => (NO_TEXT, Code::BadMessage),
+            // It closed without saying so, as one that breaks does.
+            Some(Error::Io(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
+                return Self::new(NORMAL, "");
+            }
+            _ => (PROTOCOL, Code::BadMessage),
+        };
+        Self { close: (code, fault.text()), fault: Some(fault) }
+    }
+}
+
+/// Until one side ends it.
 async fn talk(
     socket: &mut WebSocket,
     shared: &Shared,
     link: LinkId,
     words: &mut mpsc::Receiver<Said>,
-) -> (u16, &'static str) {
+    waiting: &AtomicUsize,
+) -> End {
     loop {
         tokio::select! {
             word = words.recv() => match word {
                 Some(Said::Text(text)) => {
+                    waiting.fetch_sub(text.len(), Ordering::Relaxed);
                     let sent = timeout(PATIENCE, socket.send(Message::Text(text.into()))).await;
                     if !matches!(sent, Ok(Ok(()))) {
-                        return (LATER, "it does not read");
+                        return End::new(LATER, "it does not read");
                     }
                 }
-                Some(Said::Close(Some(code))) => return (code.close_code(), code.text()),
-                Some(Said::Close(None)) => return (NORMAL, ""),
+                Some(Said::Close(Some(code))) => return End::new(code.close_code(), code.text()),
+                Some(Said::Close(None)) => return End::new(NORMAL, ""),
                 // More was to be said than it read.
-                None => return (LATER, "it does not read"),
+                None => return End::new(LATER, "it does not read"),
             },
             message = socket.recv() => match message {
                 Some(Ok(Message::Text(text))) => {
                     if shared.hall.message(link, text.as_str().to_owned()).is_err() {
-                        return (LATER, Code::TooManyRequests.text());
+                        return End::new(LATER, Code::TooManyRequests.text());
                     }
                 }
-                Some(Ok(Message::Binary(_))) => return (UNSUPPORTED, "messages are text"),
+                Some(Ok(Message::Binary(_))) => {
+                    let close = (UNSUPPORTED, "messages are text");
+                    return End { close, fault: Some(Code::BadMessage) };
+                }
                 // Pings are answered by the library.
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_))) | None => return (NORMAL, ""),
-                // No WebSocket, no UTF-8, or longer than a message is.
-                Some(Err(_)) => return (Code::TooLarge.close_code(), Code::BadMessage.text()),
+                Some(Ok(Message::Close(_))) | None => return End::new(NORMAL, ""),
+                Some(Err(error)) => return End::of(error),
             },
         }
     }

@@ -17,18 +17,20 @@ pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
     let Counts {
         joins,
         refused,
+        stuck,
         packets_in,
         packets_out,
         unsendable,
         oversized,
         unknown,
+        fruitless,
         knocks,
         knocks_refused,
         key_frames_asked,
         peers_failed,
         panics,
     } = hall.counts();
-    let media::Counts { muted, unknown: unplaced, too_long, late, broken, .. } = hall.forwarded();
+    let media::Counts { muted, unknown: unplaced, too_long, flood, late, broken, .. } = hall.forwarded();
     let mut page = String::new();
     let mut family = |name: &str, kind: &str, help: &str, values: &[(String, u64)]| {
         // Writing to a string does not fail.
@@ -50,13 +52,26 @@ pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
     one("unsendable_total", "counter", "Packets that a participant could not be sent.", *unsendable);
     one("oversized_total", "counter", "Datagrams too long to be looked at.", *oversized);
     one("unknown_total", "counter", "Datagrams that are nobody's, or not signed.", *unknown);
+    one(
+        "fruitless_total",
+        "counter",
+        "RTP of participants that gave no packet: not theirs, twice, padding.",
+        *fruitless,
+    );
+    one("stuck_total", "counter", "Connections let go since they did not read.", *stuck);
     one("knocks_total", "counter", "Knocks that were answered.", *knocks);
     one("knocks_refused_total", "counter", "Knocks that were one too many.", *knocks_refused);
     one("key_frames_asked_total", "counter", "Key frames that publishers were asked for.", *key_frames_asked);
     one("peers_failed_total", "counter", "Participants whose media failed.", *peers_failed);
     one("panics_total", "counter", "Panics, each of which ended one participant's media.", *panics);
-    let dropped =
-        [("muted", muted), ("unknown", unplaced), ("too_long", too_long), ("late", late), ("broken", broken)];
+    let dropped = [
+        ("muted", muted),
+        ("unknown", unplaced),
+        ("too_long", too_long),
+        ("flood", flood),
+        ("late", late),
+        ("broken", broken),
+    ];
     let dropped = dropped.map(|(why, count)| (format!("{{why=\"{why}\"}}"), count));
     family("dropped_total", "counter", "Packets that did not go on to a participant, by why.", &dropped);
     let turned: Vec<_> = doors.turned().map(|(why, count)| (format!("{{why=\"{why}\"}}"), count)).collect();

@@ -11,6 +11,7 @@ use sidetone_core::Timestamp;
 use crate::protocol::{
     Code, Kind, PlayState, Slot as SlotTold, SlotOf, Source, StreamInfo, Told, UserName, Volume, Wish,
 };
+use crate::server::budget::{Budget, Rate};
 use crate::server::media::allocate::{Allocation, LEAST_LIMIT, Want, budget, limit};
 use crate::server::media::loudest::{Candidate, Loudest};
 use crate::server::media::slot::{Fate, Slot, assign};
@@ -39,11 +40,17 @@ pub struct Settings {
     pub loudest: usize,
     /// How often everyone is told how loud everyone is.
     pub volumes: Duration,
+    /// Bytes of payload that a publisher may send, all streams together.
+    pub ingress: Rate,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { loudest: 3, volumes: Duration::from_millis(500) }
+        Self {
+            loudest: 3,
+            volumes: Duration::from_millis(500),
+            ingress: Rate { most: 2_500_000, within: Duration::from_secs(1) },
+        }
     }
 }
 
@@ -111,7 +118,7 @@ pub enum Output {
 }
 
 /// What became of packets, since the beginning. What came is `forwarded`, `muted`,
-/// `unknown` and `too_long` together; the others count it for each subscriber.
+/// `unknown`, `too_long` and `flood` together; the others count it for each subscriber.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Were there for whoever plays them.
@@ -122,6 +129,8 @@ pub struct Counts {
     pub unknown: u64,
     /// Were too long.
     pub too_long: u64,
+    /// Were more than their publisher may send.
+    pub flood: u64,
     /// Went to a subscriber.
     pub written: u64,
     /// Came too late for one, or twice.
@@ -137,6 +146,8 @@ pub struct Forwarder {
     rng: fastrand::Rng,
     streams: BTreeMap<u32, Stream>,
     people: BTreeMap<PersonId, Subscriber>,
+    /// What publishers may yet send.
+    ingress: BTreeMap<PersonId, Budget>,
     speaker: Speaker,
     counts: Counts,
     /// When these were last done.
@@ -182,6 +193,7 @@ impl Forwarder {
             rng: fastrand::Rng::with_seed(seed),
             streams: BTreeMap::new(),
             people: BTreeMap::new(),
+            ingress: BTreeMap::new(),
             speaker: Speaker::default(),
             counts: Counts::default(),
             ticked: Timestamp::ZERO,
@@ -230,6 +242,11 @@ impl Forwarder {
         let Some(incoming) = stream.layers.get_mut(layer) else { return self.counts.unknown += 1 };
         if packet.len > MOST_PAYLOAD {
             return self.counts.too_long += 1;
+        }
+        let budget = self.ingress.entry(stream.owner);
+        let budget = budget.or_insert_with(|| Budget::new(self.settings.ingress, now));
+        if !budget.take(now, packet.len as u32) {
+            return self.counts.flood += 1;
         }
         // Of a key frame that begins late the rest went by.
         let is_key = incoming.count(now, packet) && packet.is_key;
@@ -307,6 +324,7 @@ impl Forwarder {
             }
             Order::Forget(person) => {
                 self.people.remove(&person);
+                self.ingress.remove(&person);
                 for no in self.numbers_of(person) {
                     self.end(now, no);
                 }

@@ -7,6 +7,7 @@ use sidetone_core::Timestamp;
 use sidetone_core::timestamp::duration_nanos;
 
 use crate::protocol::{StreamInfo, UserName, Wish};
+use crate::server::budget::Budget;
 use crate::server::claims::Grants;
 use crate::server::replay::PersonId;
 use crate::server::room::{LinkId, Settings};
@@ -43,6 +44,8 @@ pub(super) struct Member {
     pub(super) pending: Option<Pending>,
     /// Its last offer.
     pub(super) g: u32,
+    /// Those that it may yet make.
+    pub(super) offers: Budget,
     pub(super) streams: Vec<StreamInfo>,
     pub(super) auto_play: bool,
     /// What it asked to play, and how well; what it asked to play no more.

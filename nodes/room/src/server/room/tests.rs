@@ -1,7 +1,7 @@
 //! Rooms in virtual time, by what participants are told.
 
 use super::*;
-use crate::protocol::{Client, Kind, Mute, Play, Request, Send, Source};
+use crate::protocol::{Client, Kind, Layer, Mute, Play, Request, Send, Source};
 
 /// A room, and what was told to whom so far.
 struct World {
@@ -441,6 +441,45 @@ fn administrators_put_out_mute_and_close() {
     assert!(!world.room.is_over());
     world.pass(61, &[]);
     assert!(world.room.is_over(), "nothing is left of anyone");
+}
+
+#[test]
+fn offers_are_bounded_in_number_and_in_what_they_name() {
+    let mut world = World::new();
+    world.join(1, "alice", None);
+    world.told(1);
+    let offer = |g, send: Vec<Send>, recv: &[&str]| {
+        let recv = recv.iter().map(|mid| SlotOf { mid: (*mid).into(), kind: Kind::Audio }).collect();
+        Ask::Offer(Offer { g, sdp: "offer".into(), send, recv })
+    };
+    let long = "m".repeat(17);
+    let layer = |rid: &str| Layer { rid: rid.into(), width: 1, height: 1, max_bps: 1 };
+    let sized = |layers| vec![Send { layers, ..send("alice/camera") }];
+    let refused = [
+        (offer(1, vec![Send { mid: long.clone(), ..send("alice/camera") }], &[]), Code::BadMessage),
+        (offer(1, vec![Send { mid: String::new(), ..send("alice/camera") }], &[]), Code::BadMessage),
+        (offer(1, sized(vec![layer(&long)]), &[]), Code::BadMessage),
+        (offer(1, vec![], &["mid ö"]), Code::BadMessage),
+        (offer(1, vec![], &["a", "b", "a"]), Code::BadMessage),
+        (offer(1, sized(vec![layer("q"); 5]), &[]), Code::TooManyStreams),
+    ];
+    for (ask, code) in refused {
+        world.ask(1, ask.clone());
+        assert_eq!(world.refused(1), Some(code), "{ask:?}");
+    }
+    world.ask(1, offer(1, sized(vec![layer("q"); 4]), &["a", "b"]));
+    assert!(matches!(world.orders.pop(), Some(Order::Offer { .. })));
+    let answered = (2..100).take_while(|g| {
+        world.ask(1, offer(*g, vec![], &[]));
+        world.refused(1).is_none()
+    });
+    assert_eq!(answered.count(), 20 - 7, "twenty at once");
+    world.pass(1, &[1]);
+    let answered = (100..200).take_while(|g| {
+        world.ask(1, offer(*g, vec![], &[]));
+        world.refused(1).is_none()
+    });
+    assert_eq!(answered.count(), 2, "and two in a second");
 }
 
 #[test]

@@ -200,6 +200,27 @@ fn what_nobody_knows_or_can_carry_is_counted_and_goes_nowhere() {
 }
 
 #[test]
+fn a_publisher_who_sends_more_than_may_be_is_cut_down_to_it_and_nobody_else_is() {
+    let mut world = World::new();
+    let ingress = Rate { most: 25_000, within: Duration::from_secs(1) };
+    world.forwarder = Forwarder::new(Settings { ingress, ..Settings::default() }, 11);
+    world.publish(ALICE, 1, Source::Microphone, &[]);
+    world.publish(ALICE, 2, Source::ScreenAudio, &[]);
+    world.publish(CAROL, 3, Source::Microphone, &[]);
+    world.play(BOB, 3, 0, &[1, 2, 3]);
+    let carried = |world: &mut World, no, packets| {
+        (0..packets).filter(|_| !world.send(no, 0, false, 1_000).is_empty()).count()
+    };
+    assert_eq!((carried(&mut world, 1, 20), carried(&mut world, 2, 20)), (20, 5), "both together");
+    assert_eq!(carried(&mut world, 3, 20), 20, "another's");
+    world.now += Duration::from_secs(2);
+    assert_eq!(carried(&mut world, 1, 40), 25);
+    assert_eq!(world.forwarder.counts().flood, 15 + 15);
+    world.order(&Order::Forget(ALICE));
+    assert!(world.forwarder.ingress.keys().eq([&CAROL]));
+}
+
+#[test]
 fn those_who_come_at_once_ask_for_one_key_frame() {
     let mut world = World::new();
     world.publish(ALICE, 2, Source::Camera, &[]);
