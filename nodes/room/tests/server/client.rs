@@ -40,10 +40,17 @@ pub(crate) fn runtime() -> Runtime {
 
 pub(crate) fn token(user: &str, ttl: Duration) -> String {
     let grants = Grants { join: true, publish: Source::ALL.to_vec(), subscribe: true, ..Grants::default() };
-    let pass =
-        Pass { user: UserName::new(user).unwrap(), room: Some(RoomName::new("demo").unwrap()), grants };
-    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    App::development().mint(&pass, wall, ttl)
+    token_of(user, "demo", grants, ttl)
+}
+
+pub(crate) fn token_of(user: &str, room: &str, grants: Grants, ttl: Duration) -> String {
+    let pass = Pass { user: UserName::new(user).unwrap(), room: Some(RoomName::new(room).unwrap()), grants };
+    App::development().mint(&pass, wall(), ttl)
+}
+
+/// The time since 1970 (UTC).
+pub(crate) fn wall() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap()
 }
 
 pub(crate) type Socket = WebSocketStream<TcpStream>;
@@ -65,12 +72,20 @@ pub(crate) struct Client {
     pub(crate) packets: Vec<RtpPacket>,
     pub(crate) key_frames_wanted: usize,
     pub(crate) is_connected: bool,
+    /// With which code the server closed the link, if it did.
+    pub(crate) closed: Option<Option<u16>>,
     pub(crate) pending: Option<SdpPendingOffer>,
     pub(crate) sends: Option<Mid>,
+    /// What it reads in an answer: for those who mean no good.
+    pub(crate) read_answer: fn(&str) -> String,
 }
 
 impl Client {
     pub(crate) async fn join(server: SocketAddr, user: &'static str) -> Self {
+        Self::join_with(server, user, token(user, Duration::from_secs(60))).await
+    }
+
+    pub(crate) async fn join_with(server: SocketAddr, user: &'static str, token: String) -> Self {
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mut rtc = Rtc::builder().set_rtp_mode(true).clear_codecs().enable_av1(true).build(Instant::now());
         rtc.add_local_candidate(Candidate::host(udp.local_addr().unwrap(), "udp").unwrap()).unwrap();
@@ -85,10 +100,12 @@ impl Client {
             packets: Vec::new(),
             key_frames_wanted: 0,
             is_connected: false,
+            closed: None,
             pending: None,
             sends: None,
+            read_answer: str::to_owned,
         };
-        client.ask(join(token(user, Duration::from_secs(60)))).await;
+        client.ask(join(token)).await;
         client.until("it is in", |it| matches!(it.told.first(), Some(Told::Joined(_)))).await;
         client
     }
@@ -96,17 +113,24 @@ impl Client {
     pub(crate) async fn ask(&mut self, ask: Ask) {
         self.n += 1;
         let text = serde_json::to_string(&Request { n: self.n, ask }).unwrap();
-        self.socket.send(Message::text(text)).await.unwrap();
+        // The server may have closed it.
+        let _ = self.socket.send(Message::text(text)).await;
     }
 
     /// Offers to send a camera's pictures, and room for those of another.
     pub(crate) async fn publish(&mut self) {
+        let offer = self.offer();
+        self.ask(Ask::Offer(offer)).await;
+        self.until("its media are connected", |it| it.is_connected).await;
+    }
+
+    pub(crate) fn offer(&mut self) -> Offer {
         let mut changes = self.rtc.sdp_api();
         let sends = changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
         let takes = changes.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         let (offer, pending) = changes.apply().unwrap();
         (self.pending, self.sends) = (Some(pending), Some(sends));
-        let offer = Offer {
+        Offer {
             g: 1,
             sdp: offer.to_sdp_string(),
             send: vec![Send {
@@ -117,17 +141,19 @@ impl Client {
                 layers: Vec::new(),
             }],
             recv: vec![SlotOf { mid: takes.to_string(), kind: Kind::Video }],
-        };
-        self.ask(Ask::Offer(offer)).await;
-        self.until("its media are connected", |it| it.is_connected).await;
+        }
     }
 
     /// Sends one packet of a picture, which begins a key frame or does not.
     pub(crate) fn send(&mut self, seq: u64, is_key: bool) {
-        let params = self.rtc.codec_config().params().iter();
-        let pt = params.clone().find(|params| params.spec().codec == Codec::Av1).unwrap().pt();
         let head = if is_key { 0x18 } else { 0x10 };
         let payload = [&[head, 0x32][..], self.user.as_bytes(), &seq.to_be_bytes()].concat();
+        self.send_payload(seq, payload);
+    }
+
+    pub(crate) fn send_payload(&mut self, seq: u64, payload: Vec<u8>) {
+        let params = self.rtc.codec_config().params().iter();
+        let pt = params.clone().find(|params| params.spec().codec == Codec::Av1).unwrap().pt();
         let write =
             RtpWrite::new(pt, seq.into(), u32::try_from(seq).unwrap() * 3_000, Instant::now(), payload);
         let mut api = self.rtc.direct_api();
@@ -145,11 +171,11 @@ impl Client {
         assert!(went.await.is_ok(), "{user}: {what}; it was told {:?}", self.told);
     }
 
-    /// Takes what comes first.
-    pub(crate) async fn step(&mut self) {
-        let due = loop {
+    /// Sends what is to be sent, and says until when it has nothing to do.
+    async fn settle(&mut self) -> Instant {
+        loop {
             match self.rtc.poll_output().unwrap() {
-                Output::Timeout(due) if due > Instant::now() => break due,
+                Output::Timeout(due) if due > Instant::now() => return due,
                 Output::Timeout(_) => self.rtc.handle_input(Input::Timeout(Instant::now())).unwrap(),
                 Output::Transmit(send) => {
                     self.udp.send_to(&send.contents, send.destination).await.unwrap();
@@ -159,24 +185,49 @@ impl Client {
                 Output::Event(Event::KeyframeRequest(_)) => self.key_frames_wanted += 1,
                 Output::Event(_) => {}
             }
-        };
+        }
+    }
+
+    fn receive(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let local = self.udp.local_addr().unwrap();
+        let receive = Receive::new(Protocol::Udp, from, local, datagram).unwrap();
+        self.rtc.handle_input(Input::Receive(Instant::now(), receive)).unwrap();
+    }
+
+    /// Takes what comes first.
+    pub(crate) async fn step(&mut self) {
+        let due = self.settle().await;
         let mut bytes = vec![0; 2_048];
         tokio::select! {
+            biased;
+            came = self.udp.readable() => {
+                came.unwrap();
+                // All that waits is taken at once, lest the system's buffer flow over.
+                while let Ok((length, from)) = self.udp.try_recv_from(&mut bytes) {
+                    self.receive(from, &bytes[..length]);
+                    self.settle().await;
+                }
+            }
             // No longer than until the other participant's turn is to come.
             () = sleep_until(due.min(Instant::now() + Duration::from_millis(5)).into()) => {
                 self.rtc.handle_input(Input::Timeout(Instant::now())).unwrap();
             }
-            came = self.udp.recv_from(&mut bytes) => {
-                let (length, from) = came.unwrap();
-                let local = self.udp.local_addr().unwrap();
-                let receive = Receive::new(Protocol::Udp, from, local, &bytes[..length]).unwrap();
-                self.rtc.handle_input(Input::Receive(Instant::now(), receive)).unwrap();
-            }
-            message = self.socket.next() => {
-                let Some(Ok(Message::Text(text))) = message else { return };
+            message = self.socket.next(), if self.closed.is_none() => {
+                let text = match message {
+                    Some(Ok(Message::Text(text))) => text,
+                    Some(Ok(Message::Close(frame))) => {
+                        self.closed = Some(frame.map(|frame| frame.code.into()));
+                        return;
+                    }
+                    Some(Ok(_)) => return,
+                    None | Some(Err(_)) => {
+                        self.closed = Some(None);
+                        return;
+                    }
+                };
                 let told = serde_json::from_str(&text).unwrap();
                 if let Told::Answer { sdp, .. } = &told {
-                    let answer = SdpAnswer::from_sdp_string(sdp).unwrap();
+                    let answer = SdpAnswer::from_sdp_string(&(self.read_answer)(sdp)).unwrap();
                     self.rtc.sdp_api().accept_answer(self.pending.take().unwrap(), answer).unwrap();
                 }
                 self.told.push(told);

@@ -252,12 +252,14 @@ impl Peer {
         })
     }
 
+    /// Whether it was told of as many addresses as it looks at: they are hints, since
+    /// from where it is asked it learns by itself.
+    pub(super) const fn knows_enough(&self) -> bool {
+        self.later >= MOST_LATER
+    }
+
     /// The participant can be reached at one more address.
     pub(super) fn candidate(&mut self, candidate: &str) -> Result<(), Gone> {
-        // A peer that is asked from an address learns that by itself: these are hints.
-        if self.later == MOST_LATER {
-            return Ok(());
-        }
         self.later += 1;
         self.guarded(|rtc| {
             if let Ok(candidate) = Candidate::from_sdp_string(candidate) {

@@ -88,6 +88,9 @@ impl Stage {
             Order::Offer { person, g, sdp, send, recv } => {
                 self.offer(now, shared, person, g, &sdp, &send, &recv);
             }
+            Order::Candidate(person, _) if self.peers.get(&person).is_some_and(Peer::knows_enough) => {
+                *shared.counts.refused.entry(Code::TooManyRequests).or_default() += 1;
+            }
             Order::Candidate(person, candidate) => {
                 self.touch(now, shared, person, |peer| peer.candidate(&candidate.candidate));
             }
