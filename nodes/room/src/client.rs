@@ -5,8 +5,6 @@
 pub mod backoff;
 pub mod link;
 pub mod peer_connection;
-pub mod quality;
-pub mod reception;
 pub mod roster;
 pub mod run;
 pub mod session;

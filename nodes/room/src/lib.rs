@@ -7,6 +7,8 @@ mod mem;
 mod munge;
 mod peers;
 pub mod protocol;
+pub mod quality;
+pub mod reception;
 pub mod rtc;
 pub mod rtcp;
 pub mod rtp_header;

@@ -17,10 +17,10 @@ use tokio::time::sleep_until;
 
 use crate::client::link::{Heard, Link};
 use crate::client::peer_connection::{Incoming, News, Outgoing, PeerConfig, PeerConnection};
-use crate::client::reception::{Interval, Reception};
 use crate::client::session::{Command, ConnectionId, OfferKind, OfferWanted, Options, Output, Session};
 use crate::events::RoomEvent;
 use crate::protocol::{self, Kind, Limits, StreamId};
+use crate::reception::{Interval, Reception};
 use crate::rtc::Gone;
 use crate::stun;
 use crate::url::ServerUrl;
@@ -464,9 +464,7 @@ impl<F: FnMut(Happening)> Participant<F> {
             protocol::Receive { no: *no, expected, lost, jitter_ms }
         });
         let streams: Vec<_> = streams.filter(|stream| stream.expected > 0).collect();
-        if !streams.is_empty() {
-            self.session.received(streams);
-        }
+        self.session.received(streams);
     }
 
     fn say_goodbye(&mut self) {

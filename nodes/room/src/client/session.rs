@@ -98,6 +98,8 @@ pub struct Session {
     connections: u32,
     /// Requests so far.
     requests: u32,
+    /// How long the last ping took to be answered.
+    rtt_ms: Option<u32>,
     /// What the server told that last let it in.
     server: Option<Server>,
     /// The session that it has there.
@@ -208,6 +210,7 @@ impl Session {
             link: Link::Idle,
             connections: 0,
             requests: 0,
+            rtt_ms: None,
             server: None,
             resume: None,
             broken: None,
@@ -371,7 +374,7 @@ impl Session {
     /// How well others' streams came, for the server to tell everyone. \[any\]
     pub fn received(&mut self, streams: Vec<Receive>) {
         if let Link::In { id, .. } = self.link {
-            self.send(id, Ask::Received { streams });
+            self.send(id, Ask::Received { streams, rtt_ms: self.rtt_ms });
         }
     }
 
@@ -668,7 +671,10 @@ impl Session {
             Told::Expiring { in_s } => self.event(RoomEvent::TokenExpiring { in_s }),
             Told::Closing { in_s } => self.event(RoomEvent::Closing { in_s }),
             Told::MediaFailed { g } => self.media_failed(g),
-            Told::Pong { .. } => self.backoff.reset(),
+            Told::Pong { at, .. } => {
+                self.backoff.reset();
+                self.rtt_ms = u32::try_from((now.nanos() / 1_000_000).saturating_sub(at)).ok();
+            }
         }
     }
 

@@ -103,6 +103,9 @@ pub enum Ask {
     Received {
         /// What of it, since the message before.
         streams: Vec<Receive>,
+        /// How long the last ping took to be answered, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rtt_ms: Option<u32>,
     },
     /// Whether the server is there. Answered by `pong`.
     Ping {

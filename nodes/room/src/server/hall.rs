@@ -18,6 +18,7 @@ use crate::server::room::{self, LinkId, Room, Settings};
 use crate::server::token::{self, App};
 
 mod demux;
+mod network;
 mod peer;
 mod stage;
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use sidetone_core::Timestamp;
 
 use crate::protocol::{
-    Ask, Candidate, Code, Join, Joined, Left, Limits, News, Offer, Person, Removed, Resume, Retry, RoomName,
-    SlotOf, StreamId, StreamInfo, Told, UserName, VERSION, Wish,
+    Ask, Candidate, Code, Join, Joined, Left, Limits, News, Offer, Person, Receive, Removed, Resume, Retry,
+    RoomName, SlotOf, StreamId, StreamInfo, Told, UserName, VERSION, Wish,
 };
 use crate::server::budget::{Budget, Rate};
 use crate::server::claims::{Claims, Grants};
@@ -88,6 +88,8 @@ pub enum Order {
     },
     /// A participant can be reached there, too.
     Candidate(PersonId, Candidate),
+    /// So did streams come to a participant, as it says, and so long does a ping take.
+    Received(PersonId, Vec<Receive>, Option<u32>),
     /// A participant publishes a stream from now on.
     Publish(PersonId, StreamInfo),
     /// A stream is to be played to a participant.
@@ -321,7 +323,10 @@ impl Room {
             Ask::Play(play) => self.play(at, &play.stream, Some(play.quality)),
             Ask::Stop { stream } => self.play(at, &stream, None),
             Ask::Mute(mute) => self.mute(at, &mute.stream, mute.muted, Some(id)),
-            Ask::Received { .. } | Ask::Ack { .. } => return,
+            Ask::Received { streams, rtt_ms } => {
+                return self.out.push(Output::Media(Order::Received(id, streams, rtt_ms)));
+            }
+            Ask::Ack { .. } => return,
             Ask::Ping { at } => return self.out.push(Output::Tell(link, Told::Pong { re, at })),
             Ask::Leave => {
                 self.remove(now, at, Left::Left, None);
@@ -614,6 +619,13 @@ impl Room {
         while !self.people.is_empty() {
             self.remove(now, 0, Left::Kicked, Some(code));
         }
+    }
+
+    /// Who a participant is, unless nobody may know.
+    #[must_use]
+    pub fn user(&self, person: PersonId) -> Option<&UserName> {
+        let member = &self.people[self.place(person)?];
+        (!member.grants.hidden).then_some(&member.user)
     }
 
     /// Tells everyone something that is no event.

@@ -706,7 +706,7 @@ impl World {
                 self.plays.remove(&person);
                 self.heard.remove(&person);
             }
-            Order::Candidate(..) | Order::Mute(..) | Order::Refresh(_) => {}
+            Order::Candidate(..) | Order::Received(..) | Order::Mute(..) | Order::Refresh(_) => {}
         }
         Ok(())
     }

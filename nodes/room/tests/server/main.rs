@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use sidetone_room::protocol::{Ask, Code, News, Request, Told};
+use sidetone_room::protocol::{Ask, Code, News, Quality, QualityOf, Receive, Request, Told};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 mod client;
@@ -73,6 +74,49 @@ fn two_participants_see_each_other_through_the_server() {
     let counts = server.end(Duration::ZERO, &AtomicBool::new(false));
     assert_eq!((counts.joins, counts.panics, counts.peers_failed), (2, 0, 0));
     assert!(counts.packets_out >= 100, "{counts:?}");
+}
+
+#[test]
+fn how_well_each_ones_network_does_is_told_to_everyone() {
+    let server = server();
+    runtime().block_on(async {
+        let mut alice = Client::join(server.address, "alice").await;
+        alice.publish().await;
+        let mut bob = Client::join(server.address, "bob").await;
+        bob.publish().await;
+        let Told::Joined(joined) = &bob.told[0] else { panic!("bob was told {:?}", bob.told) };
+        let no = joined.people[0].streams[0].no;
+        let of = |it: &Client| -> Vec<QualityOf> {
+            let last = it.told.iter().rev().find_map(|told| match told {
+                Told::Quality { list } => Some(list.clone()),
+                _ => None,
+            });
+            last.unwrap_or_default()
+        };
+        // Alice says nothing of what she gets, which her reports do; bob says he gets half.
+        let is_so = |list: &[QualityOf]| {
+            let [alice, bob] = list else { return false };
+            (alice.up, alice.down, bob.up, bob.down)
+                == (Quality::Excellent, Quality::Excellent, Quality::Excellent, Quality::VeryBad)
+        };
+        let told = timeout(PATIENCE, async {
+            let mut seq = 0;
+            while !is_so(&of(&alice)) || of(&alice) != of(&bob) {
+                seq += 1;
+                for client in [&mut alice, &mut bob] {
+                    client.send(seq, true);
+                    client.step().await;
+                }
+                if seq % 100 == 0 {
+                    alice.ask(Ask::Ping { at: 0 }).await;
+                    let half = Receive { no, expected: 100, lost: 50, jitter_ms: 1.0 };
+                    bob.ask(Ask::Received { streams: vec![half], rtt_ms: Some(20) }).await;
+                }
+            }
+        });
+        assert!(told.await.is_ok(), "{:?}", of(&alice));
+    });
+    let _ = server.end(Duration::ZERO, &AtomicBool::new(false));
 }
 
 #[test]

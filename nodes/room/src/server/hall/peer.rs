@@ -16,9 +16,12 @@ use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, Media, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
+use str0m::stats::MediaEgressStats;
 use str0m::{Candidate, Event, IceCreds, Input, Rtc, RtcError};
 
 use crate::protocol::{Code, Kind, SlotOf};
+use crate::quality::WINDOW;
+use crate::reception::{Interval, Reception};
 use crate::rtc::{self, Gone};
 
 use super::Datagram;
@@ -67,6 +70,8 @@ pub(super) enum News {
     KeyFrameWanted(usize),
     /// So many bits per second get through to the participant.
     Estimate(u64),
+    /// So did what was sent in a slot come, by RTCP.
+    Reported(Kind, Interval),
 }
 
 /// The server's end of one participant's media.
@@ -85,12 +90,21 @@ pub(super) struct Peer {
     /// The media sections that are room for others' streams.
     slots: Vec<Mid>,
     /// Of which stream the packets of a source are, and in which size.
-    sources: HashMap<Ssrc, Option<(u32, Option<Rid>, Codec)>>,
+    sources: HashMap<Ssrc, Source>,
+    /// Packets sent in each slot, and lost of them, as its reports said last.
+    reports: HashMap<Mid, (u64, u64)>,
     /// Media sections to send in that were made ready.
     ready: Vec<Mid>,
     /// Candidates that were told since the offer.
     later: usize,
     events: Vec<Event>,
+}
+
+/// Where the packets of an SSRC are from.
+struct Source {
+    /// Of which stream they are, in which of its sizes, of which codec.
+    of: Option<(u32, Option<Rid>, Codec)>,
+    reception: Reception,
 }
 
 /// The answer to an offer.
@@ -113,6 +127,7 @@ impl PeerConfig {
 
     fn rtc(&self, creds: IceCreds, estimates: bool, now: Instant) -> Rtc {
         rtc::config()
+            .set_stats_interval(Some(WINDOW))
             .set_crypto_provider(Arc::clone(&self.crypto))
             .set_dtls_cert(self.certificate.clone())
             .set_local_ice_credentials(creds)
@@ -157,6 +172,7 @@ impl Peer {
             streams: HashMap::new(),
             slots: Vec::new(),
             sources: HashMap::new(),
+            reports: HashMap::new(),
             ready: Vec::new(),
             later: 0,
             events: Vec::new(),
@@ -320,12 +336,13 @@ impl Peer {
             match event {
                 Event::RtpPacket(packet) => {
                     self.is_owing = false;
-                    news.extend(self.came(packet)?.map(News::Came));
+                    news.extend(self.came(now, packet)?.map(News::Came));
                 }
                 Event::KeyframeRequest(request) => {
                     let slot = self.slots.iter().position(|mid| *mid == request.mid);
                     news.extend(slot.map(News::KeyFrameWanted));
                 }
+                Event::MediaEgressStats(stats) => news.extend(self.reported(&stats)),
                 Event::EgressBitrateEstimate(kind) => news.extend(estimate(&kind).map(News::Estimate)),
                 _ => {}
             }
@@ -336,25 +353,52 @@ impl Peer {
     }
 
     /// Of which stream a packet is; of none in a section that the offer did not name.
-    fn came(&mut self, packet: RtpPacket) -> Result<Option<Came>, Gone> {
+    fn came(&mut self, now: Instant, packet: RtpPacket) -> Result<Option<Came>, Gone> {
         let ssrc = packet.header.ssrc;
-        let source = match self.sources.get(&ssrc) {
-            Some(source) => *source,
-            None if self.sources.len() == MOST_SOURCES => return Err(Gone::Flood(MOST_SOURCES)),
+        let (seq, timestamp) = (*packet.seq_no, packet.header.timestamp);
+        let known = self.sources.len();
+        let source = match self.sources.get_mut(&ssrc) {
+            Some(Source { of, reception }) => {
+                let rate = packet.time.frequency().get();
+                reception.packet(now, seq, timestamp, rate);
+                *of
+            }
+            None if known == MOST_SOURCES => return Err(Gone::Flood(MOST_SOURCES)),
             None => {
                 let from = self.guarded(|rtc| {
                     Ok(rtc.direct_api().stream_rx(&ssrc).map(|stream| (stream.mid(), stream.rid())))
                 })?;
                 let params = self.rtc.codec_config().params();
                 let codec = params.iter().find(|params| params.pt() == packet.header.payload_type);
-                let source = from.zip(codec).and_then(|((mid, rid), params)| {
+                let of = from.zip(codec).and_then(|((mid, rid), params)| {
                     Some((*self.streams.get(&mid)?, rid, params.spec().codec))
                 });
-                self.sources.insert(ssrc, source);
-                source
+                let reception = Reception::new(now, seq, timestamp);
+                self.sources.insert(ssrc, Source { of, reception });
+                of
             }
         };
         Ok(source.map(|(stream, rid, codec)| Came { stream, rid, codec, packet }))
+    }
+
+    /// How well what the participant sends came, since this was last asked.
+    pub(super) fn receptions(&mut self) -> impl Iterator<Item = (Kind, Interval)> {
+        self.sources.values_mut().filter_map(|Source { of, reception }| {
+            let (.., codec) = of.as_ref()?;
+            Some((if codec.is_video() { Kind::Video } else { Kind::Audio }, reception.look()))
+        })
+    }
+
+    /// What a report says of a slot, since the one before.
+    fn reported(&mut self, stats: &MediaEgressStats) -> Option<News> {
+        let remote = stats.remote.as_ref()?;
+        let (kind, _) = self.section(stats.mid)?;
+        let now = (stats.packets, remote.packets_lost);
+        let before = self.reports.insert(stats.mid, now)?;
+        let since = |now: u64, before| u32::try_from(now.saturating_sub(before)).unwrap_or(u32::MAX);
+        let ticks = if kind == Kind::Video { 90.0 } else { 48.0 };
+        let (expected, lost) = (since(now.0, before.0), since(now.1, before.1));
+        Some(News::Reported(kind, Interval { expected, lost, jitter_ms: f64::from(remote.jitter) / ticks }))
     }
 
     /// Sends in a slot, if it can be played there; `make` makes the packet,

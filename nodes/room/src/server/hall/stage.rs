@@ -4,16 +4,20 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use sidetone_core::Timestamp;
 use str0m::IceCreds;
 use str0m::format::{self, Codec};
 use str0m::rtp::RtpWrite;
 
-use crate::protocol::{Code, Kind, SlotOf, Told};
+use crate::protocol::{Code, Kind, QualityOf, Receive, SlotOf, Told};
+use crate::quality::WINDOW;
+use crate::reception::Interval;
 use crate::rtc::Gone;
 use crate::server::media::{self, Forwarder, Packet, Write};
 use crate::server::replay::PersonId;
 use crate::server::room::{LinkId, Order, Output, Room};
 
+use super::network::Network;
 use super::peer::{Answer, Came, News, Peer};
 use super::{Datagram, PeerId, Shared, StageId, Word};
 
@@ -30,6 +34,9 @@ pub(super) struct Stage {
     offers: BTreeMap<PersonId, u32>,
     /// Somebody's media failed, and the room has yet to say so.
     has_lost: bool,
+    networks: BTreeMap<PersonId, Network>,
+    /// When the networks' present window began.
+    windowed: Timestamp,
     news: Vec<News>,
     writes: Vec<Write>,
 }
@@ -43,6 +50,8 @@ impl Stage {
             peers: BTreeMap::new(),
             offers: BTreeMap::new(),
             has_lost: false,
+            networks: BTreeMap::new(),
+            windowed: Timestamp::ZERO,
             news: Vec::new(),
             writes: Vec::new(),
         }
@@ -94,8 +103,19 @@ impl Stage {
             Order::Candidate(person, candidate) => {
                 self.touch(now, shared, person, |peer| peer.candidate(&candidate.candidate));
             }
+            Order::Received(person, streams, rtt_ms) => {
+                let Some(network) = self.networks.get_mut(&person) else { return };
+                network.heard(shared.timestamp(now));
+                rtt_ms.into_iter().for_each(|ms| network.round_trip(ms));
+                for Receive { no, expected, lost, jitter_ms } in streams {
+                    if let Some(kind) = self.forwarder.kind(no) {
+                        network.told(kind, Interval { expected, lost, jitter_ms });
+                    }
+                }
+            }
             Order::Forget(person) => {
                 self.offers.remove(&person);
+                self.networks.remove(&person);
                 if let Some(mut peer) = self.peers.remove(&person) {
                     shared.demux.forget(PeerId { stage: self.id, person });
                     // A last word; it is gone whatever comes of that.
@@ -167,6 +187,7 @@ impl Stage {
         self.peers.insert(person, peer);
         self.offers.insert(person, g);
         let at = shared.timestamp(now);
+        self.networks.entry(person).or_insert_with(|| Network::new(at));
         if is_fresh {
             self.forwarder.anew(at, person);
         }
@@ -200,7 +221,9 @@ impl Stage {
         let Some(peer) = self.peers.get_mut(&person) else { return };
         if now.saturating_duration_since(peer.heard) >= HEARD_EVERY {
             peer.heard = now;
-            self.room.heard(shared.timestamp(now), person);
+            let at = shared.timestamp(now);
+            self.room.heard(at, person);
+            self.networks.entry(person).and_modify(|network| network.heard(at));
         }
         self.touch(now, shared, person, |peer| peer.receive(now, came.local, came.remote, &came.bytes));
         if self.has_lost || self.forwarder.has_output() {
@@ -235,6 +258,9 @@ impl Stage {
                     News::Came(came) => self.forward(now, shared, came, &mut open),
                     News::Fruitless => shared.counts.fruitless += 1,
                     News::KeyFrameWanted(slot) => self.forwarder.key_frame_wanted(at, person, slot),
+                    News::Reported(kind, interval) => {
+                        self.networks.entry(person).and_modify(|network| network.reported(kind, interval));
+                    }
                     News::Estimate(bps) => self.forwarder.estimate(at, person, bps),
                 }
             }
@@ -304,7 +330,8 @@ impl Stage {
     /// When there is something to do next.
     pub(super) fn due(&self, shared: &Shared) -> Option<Instant> {
         let peers = self.peers.values().map(|peer| peer.due).min();
-        let rest = [self.room.next_tick(), self.forwarder.next_tick()];
+        let window = (!self.networks.is_empty()).then(|| self.windowed + WINDOW);
+        let rest = [self.room.next_tick(), self.forwarder.next_tick(), window];
         rest.into_iter().flatten().map(|at| shared.instant(at)).chain(peers).min()
     }
 
@@ -315,7 +342,27 @@ impl Stage {
         let at = shared.timestamp(now);
         self.room.tick(at);
         self.forwarder.tick(at);
+        if at.since(self.windowed) >= WINDOW {
+            self.windowed = at;
+            self.tell_quality(at);
+        }
         self.apply(now, shared);
+    }
+
+    /// Tells everyone how well the networks did in the window that is over.
+    fn tell_quality(&mut self, now: Timestamp) {
+        let mut list = Vec::new();
+        for (person, network) in &mut self.networks {
+            if let Some(peer) = self.peers.get_mut(person) {
+                peer.receptions().for_each(|(kind, interval)| network.came(kind, interval));
+            }
+            let (up, down) = network.window(now);
+            let user = self.room.user(*person).cloned();
+            list.extend(user.map(|user| QualityOf { user, up, down }));
+        }
+        if !list.is_empty() {
+            self.room.tell_all(&Told::Quality { list });
+        }
     }
 
     /// How many have media.

@@ -192,10 +192,11 @@ fn media_that_do_not_come_up_are_given_up_and_another_offer_is_as_the_first() {
             world.ask(1, Ask::Ping { at: 0 });
             world.pass(1);
         }
-        assert!(world.told(1).0.iter().all(|told| matches!(told, Told::Pong { .. })));
+        assert!(world.told(1).0.iter().all(|told| matches!(told, Told::Pong { .. } | Told::Quality { .. })));
         assert_eq!(world.hall.sizes(), (1, 1, 1));
         world.pass(1);
-        assert_eq!(world.told(1), (vec![Told::MediaFailed { g }], None));
+        let told = world.told(1);
+        assert!(told.0.contains(&Told::MediaFailed { g }) && told.1.is_none(), "{told:?}");
         assert_eq!(world.hall.sizes(), (1, 1, 0));
         assert_eq!(world.hall.counts().peers_failed, u64::from(g));
     }

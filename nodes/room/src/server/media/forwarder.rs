@@ -222,6 +222,12 @@ impl Forwarder {
         self.counts
     }
 
+    /// Whether stream `no` is sound or pictures.
+    #[must_use]
+    pub fn kind(&self, no: u32) -> Option<Kind> {
+        self.streams.get(&no).map(Stream::kind)
+    }
+
     /// The layer of stream `no` that is called `rid`, as [`Forwarder::packet`] wants it.
     #[must_use]
     pub fn layer(&self, no: u32, rid: &str) -> Option<usize> {
@@ -290,11 +296,11 @@ impl Forwarder {
         }
     }
 
-    /// What the room orders. Offers and candidates are others' to see to; what becomes
+    /// What the room orders. Offers, candidates and what was received are others' to see to; what becomes
     /// of an offer is told by [`Forwarder::slots`].
     pub fn order(&mut self, now: Timestamp, order: &Order) {
         match *order {
-            Order::Offer { .. } | Order::Candidate(..) => {}
+            Order::Offer { .. } | Order::Candidate(..) | Order::Received(..) => {}
             Order::Publish(owner, ref info) => {
                 self.streams.insert(info.no, Stream::new(owner, info.clone()));
             }
