@@ -7,6 +7,7 @@
 mod code;
 mod message;
 mod names;
+pub mod sdp;
 
 pub use code::{Code, Retry};
 pub use message::{

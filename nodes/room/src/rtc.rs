@@ -11,6 +11,11 @@ use str0m::{Event, Input, Output, Rtc, RtcConfig, RtcError};
 /// Steps that settling one input takes at most; it takes some ten, and more with a
 /// burst of packets to send.
 const MOST_STEPS: usize = 20_000;
+/// Steps in a row that bring nothing: its estimation of bandwidth wants one each time that
+/// a packet could go there and back, and where that takes no time there is no end of
+/// them. After so many it rests for so long.
+const MOST_IDLE: usize = 16;
+const LULL: Duration = Duration::from_millis(1);
 
 /// Media are of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +69,13 @@ pub(crate) fn settle(
     events: &mut Vec<Event>,
 ) -> Result<Instant, Gone> {
     let due = guarded(rtc, |rtc| {
+        let mut idle = 0;
         for _ in 0..MOST_STEPS {
-            match rtc.poll_output()? {
+            let output = rtc.poll_output()?;
+            idle = if matches!(output, Output::Timeout(_)) { idle + 1 } else { 0 };
+            match output {
                 Output::Timeout(due) if due > now => return Ok(Some(due)),
+                Output::Timeout(_) if idle > MOST_IDLE => return Ok(Some(now + LULL)),
                 Output::Timeout(_) => rtc.handle_input(Input::Timeout(now))?,
                 Output::Event(event) => events.push(event),
                 Output::Transmit(transmit) => send(transmit),

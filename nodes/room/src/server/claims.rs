@@ -19,6 +19,14 @@ pub struct Grants {
     pub admin: bool,
 }
 
+impl Grants {
+    /// Whether streams of `source` may be published. \[any\]
+    #[must_use]
+    pub fn may_publish(&self, source: Source) -> bool {
+        !self.hidden && self.publish.contains(&source)
+    }
+}
+
 /// What a token says, once it was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {

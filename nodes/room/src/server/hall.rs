@@ -23,6 +23,7 @@ mod peer;
 mod stage;
 
 pub mod run;
+pub mod whip;
 
 pub use peer::NoCertificate;
 
@@ -154,6 +155,7 @@ pub struct Hall {
     rooms: BTreeMap<(String, RoomName), StageId>,
     next_stage: u32,
     links: BTreeMap<LinkId, Link>,
+    resources: whip::Resources,
     knocks: Knocks,
     is_draining: bool,
     shared: Shared,
@@ -191,6 +193,7 @@ impl Hall {
             rooms: BTreeMap::new(),
             next_stage: 0,
             links: BTreeMap::new(),
+            resources: whip::Resources::default(),
             knocks: Knocks::new(now),
             is_draining: false,
             shared: Shared {
@@ -239,6 +242,7 @@ impl Hall {
     /// A link is gone.
     pub fn closed(&mut self, now: Instant, link: LinkId) {
         if let Some(Link { place: Some((_, stage)), .. }) = self.links.remove(&link) {
+            self.resources.forget(link);
             self.at(now, stage, |stage, _, _| stage.room.lost(link));
         }
     }
@@ -286,12 +290,9 @@ impl Hall {
             Ok(checked) => checked,
             Err(code) => return self.refuse(now, link, Some(re), code),
         };
-        let id = match self.rooms.get(&key) {
-            Some(id) => *id,
-            None if self.rooms.len() >= self.most.0 => {
-                return self.refuse(now, link, Some(re), Code::TooManyRequests);
-            }
-            None => self.make(key.clone()),
+        let id = match self.enter(&key) {
+            Ok(id) => id,
+            Err(code) => return self.refuse(now, link, Some(re), code),
         };
         let secrets = [self.shared.secret(), self.shared.secret()];
         self.at(now, id, |stage, at, _| stage.room.join(at, link, re, claims, join, secrets));
@@ -303,16 +304,23 @@ impl Hall {
         self.sweep(id);
     }
 
+    /// The room of an application that has this name, which is made where there is none.
     #[allow(clippy::cast_possible_truncation)] // half of it is as random
-    fn make(&mut self, key: (String, RoomName)) -> StageId {
+    fn enter(&mut self, key: &(String, RoomName)) -> Result<StageId, Code> {
+        if let Some(id) = self.rooms.get(key) {
+            return Ok(*id);
+        }
+        if self.rooms.len() >= self.most.0 {
+            return Err(Code::TooManyRequests);
+        }
         let id = StageId(self.next_stage);
         self.next_stage += 1;
         let room = Room::new(key.1.clone(), self.settings.clone());
         let seed = u128::from_be_bytes((self.shared.random)()) as u64;
         let forwarder = Forwarder::new(self.media.clone(), seed);
         self.stages.insert(id, Stage::new(id, room, forwarder));
-        self.rooms.insert(key, id);
-        id
+        self.rooms.insert(key.clone(), id);
+        Ok(id)
     }
 
     fn renew(&mut self, now: Instant, wall: Duration, link: LinkId, re: u32, token: &str, stage: StageId) {

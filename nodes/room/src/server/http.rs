@@ -1,6 +1,7 @@
 //! What the server says by HTTP: `/room` is the room protocol over WebSocket, and so is
-//! `/`, since a plain URL is enough to join; `/healthz` and `/metrics` are for who looks
-//! after the server. [`Server`] is all of it.
+//! `/`, since a plain URL is enough to join; `/whip`, `/whep` and `/resource` are WHIP
+//! and WHEP; `/healthz` and `/metrics` are for who looks after the server. [`Server`] is
+//! all of it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ mod link;
 mod listen;
 mod metrics;
 mod tls;
+mod whip;
 
 /// How long a page may take to be had.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -116,6 +118,7 @@ impl Server {
             .route("/room", get(link::upgrade))
             .route("/healthz", get(health))
             .route("/metrics", get(figures))
+            .merge(whip::routes())
             .with_state(Arc::clone(&shared));
         let is_secure = tls.is_some();
         let (stop, stopped) = watch::channel(false);
@@ -174,11 +177,20 @@ async fn look<T: Send + 'static>(
     shared: &Shared,
     look: impl FnOnce(&Hall) -> T + Send + 'static,
 ) -> Option<T> {
-    let (seen, sees) = oneshot::channel();
-    let seen = move |hall: &Hall| {
+    act(shared, move |hall, _, _| look(hall)).await
+}
+
+/// What comes of something done in the hall, now and so long since 1970 (UTC), if that
+/// is not too busy.
+async fn act<T: Send + 'static>(
+    shared: &Shared,
+    act: impl FnOnce(&mut Hall, std::time::Instant, Duration) -> T + Send + 'static,
+) -> Option<T> {
+    let (done, does) = oneshot::channel();
+    let acts = move |hall: &mut Hall, now: std::time::Instant, wall: Duration| {
         // Who asked may have gone.
-        let _ = seen.send(look(hall));
+        let _ = done.send(act(hall, now, wall));
     };
-    shared.hall.look(seen).ok()?;
-    timeout(PATIENCE, sees).await.ok()?.ok()
+    shared.hall.act(acts).ok()?;
+    timeout(PATIENCE, does).await.ok()?.ok()
 }

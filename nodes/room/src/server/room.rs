@@ -18,7 +18,10 @@ use crate::server::budget::{Budget, Rate};
 use crate::server::claims::{Claims, Grants};
 use crate::server::replay::{PersonId, Replay};
 
+mod by_http;
 mod member;
+
+pub use member::{Plays, Way};
 
 use member::{Due, Member, Pending};
 
@@ -168,11 +171,14 @@ impl Room {
         join: &Join,
         secrets: [String; 2],
     ) {
+        self.come(Asked { now, link, re, way: Way::Link }, claims, join, secrets);
+    }
+
+    fn come(&mut self, asked: Asked, claims: Claims, join: &Join, secrets: [String; 2]) {
         let [session, secret] = secrets;
-        let asked = Asked { now, link, re };
-        let entry = match self.entry(claims, join) {
+        let entry = match self.entry(asked.way, claims, join) {
             Ok(entry) => entry,
-            Err(code) => return self.refuse(link, Some(re), code),
+            Err(code) => return self.refuse(asked.link, Some(asked.re), code),
         };
         match entry {
             Entry::Back { at, shown, claims } => {
@@ -185,7 +191,7 @@ impl Room {
     }
 
     /// Whether somebody may come in, and how.
-    fn entry(&self, claims: Claims, join: &Join) -> Result<Entry, Code> {
+    fn entry(&self, way: Way, claims: Claims, join: &Join) -> Result<Entry, Code> {
         if join.v != VERSION {
             return Err(Code::Version);
         }
@@ -210,13 +216,14 @@ impl Room {
                 return Err(*code);
             }
         }
-        let others = self.people.iter().filter(|member| member.user != claims.user).count();
+        // Those whose place it takes make room.
+        let others = self.people.iter().filter(|member| !member.yields_to(way, &claims.user)).count();
         if others >= self.settings.people { Err(Code::RoomFull) } else { Ok(Entry::Anew(claims)) }
     }
 
     fn let_in(&mut self, asked: Asked, claims: Claims, join: &Join, session: String, secret: String) {
-        let Asked { now, link, re } = asked;
-        if let Some(at) = self.people.iter().position(|member| member.user == claims.user) {
+        let Asked { now, link, re, way } = asked;
+        if let Some(at) = self.people.iter().position(|member| member.yields_to(way, &claims.user)) {
             self.remove(now, at, Left::Replaced, Some(Code::DuplicateIdentity));
         }
         let id = PersonId(self.next_person);
@@ -247,6 +254,7 @@ impl Room {
         let member = Member {
             id,
             user,
+            way,
             grants,
             until,
             session,
@@ -258,7 +266,7 @@ impl Room {
             g: 0,
             offers: Budget::new(self.settings.offers, now),
             streams: Vec::new(),
-            auto_play: join.auto_play,
+            by_itself: if join.auto_play { Plays::Everything } else { Plays::Nothing },
             plays: BTreeMap::new(),
             stopped: BTreeSet::new(),
             warned: 0,
@@ -270,7 +278,7 @@ impl Room {
     }
 
     fn let_back(&mut self, asked: Asked, at: usize, secret: String, claims: Claims, after: u64) {
-        let Asked { now, link, re } = asked;
+        let Asked { now, link, re, .. } = asked;
         let member = &mut self.people[at];
         let id = member.id;
         let before = member.link.replace(link);
@@ -328,10 +336,7 @@ impl Room {
             }
             Ask::Ack { .. } => return,
             Ask::Ping { at } => return self.out.push(Output::Tell(link, Told::Pong { re, at })),
-            Ask::Leave => {
-                self.remove(now, at, Left::Left, None);
-                return self.out.push(Output::Close(link));
-            }
+            Ask::Leave => return self.remove(now, at, Left::Left, None),
         };
         self.out.push(Output::Tell(
             link,
@@ -367,7 +372,7 @@ impl Room {
     fn allow(&mut self, id: PersonId, grants: Grants) {
         let Some(at) = self.place(id) else { return };
         let before = std::mem::replace(&mut self.people[at].grants, grants.clone());
-        let may = |stream: &StreamInfo| !grants.hidden && grants.publish.contains(&stream.source);
+        let may = |stream: &StreamInfo| grants.may_publish(stream.source);
         let lost = self.people[at].streams.iter().filter(|stream| !may(stream));
         for stream in lost.map(|stream| stream.id.clone()).collect::<Vec<_>>() {
             // It is there: it was just looked up.
@@ -417,7 +422,7 @@ impl Room {
         }
         let mut streams: Vec<(String, StreamInfo)> = Vec::new();
         for send in send {
-            if member.grants.hidden || !member.grants.publish.contains(&send.source) {
+            if !member.grants.may_publish(send.source) {
                 return Err(Code::NotPermittedPublish);
             }
             // An id begins with its user's name, so it cannot be another's.
@@ -504,12 +509,14 @@ impl Room {
         }
     }
 
-    /// Has a participant play stream `no` who plays all, or asked for it by id.
+    /// Has a participant play stream `no` who plays all, or such.
     fn play_by_itself(&mut self, id: PersonId, no: u32) {
         let Some(at) = self.place(id) else { return };
+        let known = self.people.iter().flat_map(|member| &member.streams).find(|stream| stream.no == no);
+        let wants = known.is_some_and(|stream| self.people[at].by_itself.has(stream));
         let member = &mut self.people[at];
         let is_own = member.streams.iter().any(|stream| stream.no == no);
-        if is_own || !member.auto_play || !member.grants.subscribe || member.stopped.contains(&no) {
+        if is_own || !wants || !member.grants.subscribe || member.stopped.contains(&no) {
             return;
         }
         let wish = *member.plays.entry(no).or_default();
@@ -597,12 +604,12 @@ impl Room {
             }
             self.banned.push((user.clone(), now + ban));
         }
-        let at = self.people.iter().position(|member| member.user == *user);
-        if let Some(at) = at {
-            let code = if ban.is_some() { Code::Banned } else { Code::Kicked };
+        let code = if ban.is_some() { Code::Banned } else { Code::Kicked };
+        let before = self.people.len();
+        while let Some(at) = self.people.iter().position(|member| member.user == *user) {
             self.remove(now, at, Left::Kicked, Some(code));
         }
-        at.is_some()
+        self.people.len() < before
     }
 
     /// Holds a stream back, or lets it go on, by an administrator.
@@ -610,7 +617,8 @@ impl Room {
     /// # Errors
     /// There is no such stream.
     pub fn mute_by_admin(&mut self, stream: &StreamId, muted: bool) -> Result<(), Code> {
-        let owner = self.people.iter().position(|member| member.user.as_str() == stream.user());
+        let publishes = |member: &Member| member.streams.iter().any(|known| known.id == *stream);
+        let owner = self.people.iter().position(publishes);
         self.mute(owner.ok_or(Code::StreamUnknown)?, stream, muted, None)
     }
 
@@ -683,8 +691,10 @@ impl Room {
             let _ = self.unpublish(at, &stream, Removed::PublisherLeft);
         }
         let Member { id, user, grants, session, link, .. } = self.people.remove(at);
-        if let (Some(link), Some(code)) = (link, code) {
-            self.refuse(link, None, code);
+        match (link, code) {
+            (Some(link), Some(code)) => self.refuse(link, None, code),
+            (Some(link), None) => self.out.push(Output::Close(link)),
+            (None, _) => {}
         }
         if self.ended.len() == MOST_REMEMBERED {
             self.ended.remove(0);
@@ -729,12 +739,13 @@ impl Room {
     }
 }
 
-/// When and over which link somebody asked, and the number of it.
+/// When, over which link and in which way somebody asked, and the number of it.
 #[derive(Clone, Copy)]
 struct Asked {
     now: Timestamp,
     link: LinkId,
     re: u32,
+    way: Way,
 }
 
 /// How somebody comes in.

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 mod client;
 mod hostile;
 mod serving;
+mod whip;
 
 use client::{Client, PATIENCE, get, join, refused, runtime, server, token};
 

@@ -464,6 +464,11 @@ fn is_rtp(datagram: &[u8]) -> bool {
     matches!(datagram, [128..=191, second, ..] if !(192..=223).contains(second))
 }
 
+/// Whether a text is an offer, as far as that is known without a peer.
+pub(super) fn is_offer(sdp: &str) -> bool {
+    catch_unwind(|| SdpOffer::from_sdp_string(sdp).is_ok()).unwrap_or(false)
+}
+
 /// A codec's name, as the protocol has it.
 fn name(codec: Codec) -> String {
     codec.to_string().to_ascii_lowercase()

@@ -62,8 +62,11 @@ enum Command {
     Closed(LinkId, Option<Code>),
     Drain(Duration),
     Close,
-    Look(Box<dyn FnOnce(&Hall) + Send>),
+    Act(Act),
 }
+
+/// Something to be done in a hall, at this instant and so long after 1970 (UTC).
+type Act = Box<dyn FnOnce(&mut Hall, Instant, Duration) + Send>;
 
 /// Asks a hall's thread. \[any\]
 #[derive(Clone)]
@@ -178,12 +181,13 @@ impl Handle {
         self.send(Command::Drain(within))
     }
 
-    /// Looks at the hall, on its thread.
+    /// Does something in the hall, on its thread; it is given the time, also since 1970
+    /// (UTC).
     ///
     /// # Errors
     /// There is too much to do.
-    pub fn look(&self, look: impl FnOnce(&Hall) + Send + 'static) -> Result<(), Busy> {
-        self.send(Command::Look(Box::new(look)))
+    pub fn act(&self, act: impl FnOnce(&mut Hall, Instant, Duration) + Send + 'static) -> Result<(), Busy> {
+        self.send(Command::Act(Box::new(act)))
     }
 
     fn send(&self, command: Command) -> Result<(), Busy> {
@@ -280,15 +284,13 @@ impl Turner {
                 break;
             };
             let now = Instant::now();
+            let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             match command {
                 Command::Opened(link, outlet) => {
                     self.outlets.insert(link, outlet);
                     self.hall.opened(now, link);
                 }
-                Command::Message(link, text) => {
-                    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-                    self.hall.message(now, wall.unwrap_or_default(), link, &text);
-                }
+                Command::Message(link, text) => self.hall.message(now, wall, link, &text),
                 Command::Closed(link, why) => {
                     self.outlets.remove(&link);
                     match why {
@@ -301,7 +303,7 @@ impl Turner {
                     self.hall.close(now);
                     self.is_over = true;
                 }
-                Command::Look(look) => look(&self.hall),
+                Command::Act(act) => act(&mut self.hall, now, wall),
             }
         }
     }

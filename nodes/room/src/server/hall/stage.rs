@@ -323,7 +323,7 @@ impl Stage {
         shared.demux.forget(PeerId { stage: self.id, person });
         self.forwarder.anew(shared.timestamp(now), person);
         if let Some(g) = self.offers.remove(&person) {
-            self.room.tell(person, Told::MediaFailed { g });
+            self.room.media_ended(shared.timestamp(now), person, g);
         }
     }
 

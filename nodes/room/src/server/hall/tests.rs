@@ -6,7 +6,10 @@ use str0m::media::{Direction, MediaKind};
 use super::*;
 use crate::protocol::{Client, Left, News, Offer, Source, UserName, VERSION};
 use crate::server::claims::Grants;
+use crate::server::room::Way;
 use crate::server::token::Pass;
+
+mod whip;
 
 const WALL: Duration = Duration::from_secs(1_800_000_000);
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -20,6 +23,11 @@ struct World {
 
 impl World {
     fn new(settings: &str) -> Self {
+        Self::at(settings, vec![])
+    }
+
+    /// One that takes media there.
+    fn at(settings: &str, addresses: Vec<SocketAddr>) -> Self {
         let now = Instant::now();
         let config = Config::parse(settings).expect("a configuration");
         let apps = vec![App::development(), ours()];
@@ -28,7 +36,7 @@ impl World {
             count += 1;
             count.to_be_bytes()
         });
-        let hall = Hall::new(&config, apps, vec![], now, random).expect("a hall");
+        let hall = Hall::new(&config, apps, addresses, now, random).expect("a hall");
         Self { hall, now, words: Vec::new() }
     }
 

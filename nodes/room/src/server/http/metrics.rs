@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::server::hall::{Counts, Hall};
 use crate::server::media;
+use crate::server::room::Way;
 
 use super::doors::Doors;
 
@@ -76,6 +77,16 @@ pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
     family("dropped_total", "counter", "Packets that did not go on to a participant, by why.", &dropped);
     let turned: Vec<_> = doors.turned().map(|(why, count)| (format!("{{why=\"{why}\"}}"), count)).collect();
     family("turned_away_total", "counter", "Connections and requests turned away, by which limit.", &turned);
+    let ways = hall.ways().into_iter().map(|(way, count)| {
+        let way = match way {
+            Way::Link => "link",
+            Way::Whip => "whip",
+            Way::Whep => "whep",
+        };
+        (format!("{{way=\"{way}\"}}"), count as u64)
+    });
+    let ways: Vec<_> = ways.collect();
+    family("people", "gauge", "Participants, by the way in which they are there.", &ways);
     let word = |code| serde_json::to_string(code).unwrap_or_default();
     let refused: Vec<_> =
         refused.iter().map(|(code, count)| (format!("{{code={}}}", word(code)), *count)).collect();

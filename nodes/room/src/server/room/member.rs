@@ -6,7 +6,7 @@ use std::time::Duration;
 use sidetone_core::Timestamp;
 use sidetone_core::timestamp::duration_nanos;
 
-use crate::protocol::{StreamInfo, UserName, Wish};
+use crate::protocol::{Source, StreamId, StreamInfo, UserName, Wish};
 use crate::server::budget::Budget;
 use crate::server::claims::Grants;
 use crate::server::replay::PersonId;
@@ -23,10 +23,52 @@ const GRACES: u32 = 3;
 /// How many secrets are held for one that may not have come.
 const MOST_SECRETS: usize = 16;
 
+/// In which way a participant is in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Way {
+    /// By a connection over which it talks all the time.
+    Link,
+    /// By HTTP, to publish (WHIP): nothing is told over its link, and it is there as
+    /// long as its media come.
+    Whip,
+    /// The same, to play (WHEP): nobody sees it, and a user may be there several times.
+    Whep,
+}
+
+/// Which of others' streams a participant plays without asking for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plays {
+    /// None.
+    Nothing,
+    /// All.
+    Everything,
+    /// A user's microphone and camera.
+    User(UserName),
+    /// One.
+    Stream(StreamId),
+}
+
+impl Plays {
+    /// Whether a stream is among them. \[any\]
+    #[must_use]
+    pub fn has(&self, stream: &StreamInfo) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Everything => true,
+            Self::User(user) => {
+                let is_face = matches!(stream.source, Source::Microphone | Source::Camera);
+                is_face && stream.id.user() == user.as_str()
+            }
+            Self::Stream(id) => stream.id == *id,
+        }
+    }
+}
+
 /// A session of a participant.
 pub(super) struct Member {
     pub(super) id: PersonId,
     pub(super) user: UserName,
+    pub(super) way: Way,
     pub(super) grants: Grants,
     pub(super) until: Timestamp,
     pub(super) session: String,
@@ -47,7 +89,7 @@ pub(super) struct Member {
     /// Those that it may yet make.
     pub(super) offers: Budget,
     pub(super) streams: Vec<StreamInfo>,
-    pub(super) auto_play: bool,
+    pub(super) by_itself: Plays,
     /// What it asked to play, and how well; what it asked to play no more.
     pub(super) plays: BTreeMap<u32, Wish>,
     pub(super) stopped: BTreeSet<u32>,
@@ -74,6 +116,12 @@ pub(super) enum Due {
 }
 
 impl Member {
+    /// Whether its session ends where `user` comes in by `way`: there is one of each
+    /// user, but for those whom nobody sees.
+    pub(super) fn yields_to(&self, way: Way, user: &UserName) -> bool {
+        self.user == *user && self.way != Way::Whep && way != Way::Whep
+    }
+
     /// Takes another secret, from who showed the one at `shown`.
     pub(super) fn change_secret(&mut self, shown: usize, secret: String) {
         self.secrets.drain(..shown);
@@ -92,9 +140,10 @@ impl Member {
     /// What is due next, and when.
     pub(super) fn due(&self, settings: &Settings) -> (Timestamp, Due) {
         let Settings { grace, ping, .. } = *settings;
-        let absence = match self.link {
-            Some(_) => (self.spoke + ping * 3, Due::Cut),
-            None => ((self.heard + grace).min(self.spoke + grace * GRACES), Due::Gone),
+        let absence = match (self.way, self.link) {
+            (Way::Link, Some(_)) => (self.spoke + ping * 3, Due::Cut),
+            (Way::Whip | Way::Whep, _) => (self.heard + grace, Due::Gone),
+            (Way::Link, None) => ((self.heard + grace).min(self.spoke + grace * GRACES), Due::Gone),
         };
         let expiry = match WARNINGS.get(self.warned) {
             Some(&before) => (
