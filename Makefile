@@ -18,7 +18,7 @@ CPP_PLUGINS := tint_cpp
 ZIG_PLUGINS := posterize_zig
 PLUGINS_BUILT := $(or $(CARGO_TARGET_DIR),target)/release
 
-.PHONY: help setup tools call plugins test verify loom miri bench format lint
+.PHONY: help setup tools call plugins test verify peers loom miri bench format lint
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -64,8 +64,13 @@ plugins: setup ## the sample plugins, put beside their graphs in graphs/plugins/
 	  cp plugins/$$name/$$name.sidetone.toml graphs/plugins/; \
 	done
 
-test: setup tools format lint loom ## everything: formatting, lints, unit, contract, whole-graph and doc tests
+test: setup tools peers format lint loom ## everything: formatting, lints, unit, contract, whole-graph and doc tests
 	cargo test --workspace --locked
+
+# Other stacks of WebRTC, where there is Python or Node; the test that needs them says
+# so where there is none.
+peers:
+	@nodes/room/tests/peers/setup
 
 verify: setup loom miri ## the lock-free parts under loom, and core's unsafe code under Miri (takes a nightly toolchain)
 
