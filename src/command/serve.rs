@@ -8,8 +8,9 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use clap::Args;
-use sidetone_room::server::config::Config;
+use sidetone_room::server::config::{Config, LogConfig};
 use sidetone_room::server::http::Server;
+use sidetone_room::server::log::{self, Format, Level};
 
 use super::{FAILED, FINE, WRONG, note, say};
 
@@ -21,8 +22,10 @@ use super::{FAILED, FINE, WRONG, note, say};
 #[command(after_help = "For example:\n  \
     sidetone serve\n  \
     sidetone serve --listen 192.0.2.1:7880 --config server.toml\n\n\
-    docs/server.toml has every setting of a configuration, and what it means.\n\
-    GET /healthz says whether it serves, GET /metrics how much, for Prometheus.")]
+    docs/server.toml has every setting of a configuration, and what it means;\n\
+    docs/serving.md how to look after a server.\n\
+    GET /healthz says whether it serves, GET /metrics how much, for Prometheus;\n\
+    /admin/rooms is for administrators, with a token of `sidetone token --admin`.")]
 pub(super) struct Serve {
     /// Where to serve HTTP, WebSocket and, by UDP, media; instead of what the configuration says
     #[arg(long, value_name = "ADDRESS")]
@@ -30,6 +33,30 @@ pub(super) struct Serve {
     /// The configuration
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
+    /// How the log is written, to stderr; instead of what the configuration says
+    #[arg(long, value_name = "FORMAT", value_parser = log_format)]
+    log_format: Option<Format>,
+    /// The least that is logged: error, warn, info or debug; instead of what the configuration says
+    #[arg(long, value_name = "LEVEL", value_parser = log_level)]
+    log_level: Option<Level>,
+}
+
+fn log_format(text: &str) -> Result<Format, String> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err("give text or json".into()),
+    }
+}
+
+fn log_level(text: &str) -> Result<Level, String> {
+    match text {
+        "error" => Ok(Level::Error),
+        "warn" => Ok(Level::Warn),
+        "info" => Ok(Level::Info),
+        "debug" => Ok(Level::Debug),
+        _ => Err("give error, warn, info or debug".into()),
+    }
 }
 
 impl Serve {
@@ -41,6 +68,20 @@ impl Serve {
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
+        let LogConfig { format, level } = &mut config.log;
+        *format = self.log_format.unwrap_or(*format);
+        *level = self.log_level.unwrap_or(*level);
+        if tracing::subscriber::set_global_default(log::subscriber(*format, *level, std::io::stderr)).is_err()
+        {
+            return wrong("something else writes the log already");
+        }
+        // A panic is an event as any other: where it was, and what it says.
+        std::panic::set_hook(Box::new(|panic| {
+            let at = panic.location().map(ToString::to_string);
+            let why = panic.payload();
+            let why = why.downcast_ref::<&str>().copied().or(why.downcast_ref::<String>().map(|why| &**why));
+            tracing::error!(at, why, "a panic, which is a defect");
+        }));
         let server = match Server::start(&config) {
             Ok(server) => server,
             Err(why) => return wrong(&why.to_string()),

@@ -17,6 +17,14 @@ pub use message::{
 };
 pub use names::{RoomName, StreamId, UserName, WrongName};
 
+/// The protocol's word for a value that is one, such as a [`Code`]. \[any\]
+pub(crate) fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => unreachable!("it is a word in JSON: {other:?}"),
+    }
+}
+
 /// The version of the protocol: of `v` in messages.
 pub const VERSION: u32 = 1;
 

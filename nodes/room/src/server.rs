@@ -11,6 +11,7 @@ pub mod claims;
 pub mod config;
 pub mod hall;
 pub mod http;
+pub mod log;
 pub mod media;
 pub mod replay;
 pub mod room;

@@ -86,6 +86,10 @@ codes! {
     /// Told by a client to its program alone.
     RetriesExhausted = 29, Never, "it was tried as often as allowed";
     Internal = 30, Later, "the server failed; this is a defect in it";
+    /// Told to administrators, by HTTP; as the next two.
+    NotPermittedAdmin = 31, Never, "the token does not allow to administer rooms";
+    RoomUnknown = 32, Never, "there is no such room";
+    UserUnknown = 33, Never, "there is no such user in this room";
 }
 
 impl Code {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::protocol::Limits;
 use crate::server::budget::Rate;
+use crate::server::log::{Format, Level};
 use crate::server::media;
 use crate::server::room::Settings;
 use crate::server::token::{App, AppError};
@@ -29,8 +30,20 @@ pub struct Config {
     pub room: RoomConfig,
     /// What there may be, of everything together and of each.
     pub limits: LimitsConfig,
+    /// What is told of all that happens, and how.
+    pub log: LogConfig,
     /// Seconds in which everybody may leave when the server is told to end.
     pub drain_s: u64,
+}
+
+/// What is told of all that happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// How.
+    pub format: Format,
+    /// The least that is told.
+    pub level: Level,
 }
 
 /// A certificate and its key.
@@ -112,6 +125,7 @@ impl Default for Config {
             app: Vec::new(),
             room: RoomConfig::default(),
             limits: LimitsConfig::default(),
+            log: LogConfig::default(),
             drain_s: 30,
         }
     }
@@ -361,7 +375,7 @@ mod tests {
         // Each key stands in it, so that there is one place to look.
         let keys = "listen udp drain_s grace_s ping_s people streams audio_slots video_slots replay loudest volume_ms rooms links \
                     sockets_per_ip waiting patience_s joins_per_ip messages_per_s offers_per_10_s ingress_kbps \
-                    id secret_file cert key";
+                    id secret_file cert key format level";
         for key in keys.split(' ') {
             assert!(SHIPPED.contains(&format!("{key} = ")), "{key}");
         }

@@ -8,15 +8,19 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use sidetone_core::Timestamp;
+use tracing::{info, warn};
 
-use crate::protocol::{self, Ask, Code, Join, Request, RoomName, Told};
+use crate::protocol::{self, Ask, Code, Join, Left, Request, RoomName, Told};
 use crate::server::budget::{Budget, Rate};
+use crate::server::claims::Claims;
 use crate::server::config::Config;
+use crate::server::log::{self, Damper};
 use crate::server::media::{self, Forwarder};
 use crate::server::replay::PersonId;
-use crate::server::room::{self, LinkId, Room, Settings};
+use crate::server::room::{self, Fact, LinkId, Room, Settings};
 use crate::server::token::{self, App};
 
+mod admin;
 mod demux;
 mod network;
 mod peer;
@@ -25,6 +29,7 @@ mod stage;
 pub mod run;
 pub mod whip;
 
+pub use admin::{Admin, AdminAsk, Mute};
 pub use peer::NoCertificate;
 
 use crate::stun::{self, Knocks};
@@ -74,6 +79,12 @@ pub enum Word {
 pub struct Counts {
     /// Participants let in or back in.
     pub joins: u64,
+    /// Those who were not, by why.
+    pub joins_refused: BTreeMap<Code, u64>,
+    /// Participants who are out, by why.
+    pub leaves: BTreeMap<Left, u64>,
+    /// Participants who came back, by how.
+    pub resumes: Resumes,
     /// Refusals, by why.
     pub refused: BTreeMap<Code, u64>,
     /// Links that were let go since they did not read.
@@ -103,6 +114,20 @@ pub struct Counts {
     pub panics: u64,
 }
 
+/// How those fared who came back after their connection broke.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resumes {
+    /// They were in their session again.
+    pub kept: u64,
+    /// Their session was over; they joined anew.
+    pub anew: u64,
+    /// They were not let in.
+    pub refused: u64,
+}
+
+/// An application, and the name of a room of its.
+type Place = (String, RoomName);
+
 /// What all rooms share.
 struct Shared {
     /// What was the beginning on the rooms' clock.
@@ -112,6 +137,7 @@ struct Shared {
     datagrams: Vec<Datagram>,
     words: Vec<Word>,
     counts: Counts,
+    refusals: Damper<Code>,
     random: Random,
 }
 
@@ -133,6 +159,28 @@ impl Shared {
         self.start + at.since(Timestamp::ZERO)
     }
 
+    /// Something was refused; in which room, where it was in one.
+    fn refused(&mut self, now: Instant, place: Option<&Place>, code: Code) {
+        *self.counts.refused.entry(code).or_default() += 1;
+        if let Some(untold) = self.refusals.tell(now, code) {
+            let untold = (untold > 0).then_some(untold);
+            let (app, room) = place.map(|(app, room)| (app.as_str(), room.as_str())).unzip();
+            warn!(app, room, code = protocol::word(&code), untold, "refused");
+        }
+    }
+
+    /// Something happened in a room.
+    fn happened(&mut self, place: &Place, fact: &Fact) {
+        let Counts { leaves, resumes, .. } = &mut self.counts;
+        match fact {
+            Fact::Joined { again, .. } => resumes.anew += u64::from(*again),
+            Fact::Resumed { .. } => resumes.kept += 1,
+            Fact::Left { reason, .. } => *leaves.entry(*reason).or_default() += 1,
+            Fact::Published { .. } => {}
+        }
+        log::fact(place, fact);
+    }
+
     fn refuse(&mut self, link: LinkId, re: Option<u32>, code: Code) {
         self.words.push(Word::Tell(link, room::failed(re, code)));
         self.words.push(Word::Close(link, Some(code)));
@@ -152,7 +200,7 @@ pub struct Hall {
     messages: Rate,
     stages: BTreeMap<StageId, Stage>,
     /// By application and name.
-    rooms: BTreeMap<(String, RoomName), StageId>,
+    rooms: BTreeMap<Place, StageId>,
     next_stage: u32,
     links: BTreeMap<LinkId, Link>,
     resources: whip::Resources,
@@ -165,7 +213,7 @@ pub struct Hall {
 struct Link {
     opened: Instant,
     /// Whose application and which room, once it is in one.
-    place: Option<((String, RoomName), StageId)>,
+    place: Option<(Place, StageId)>,
     /// Messages that it may send.
     budget: Budget,
 }
@@ -203,6 +251,7 @@ impl Hall {
                 datagrams: Vec::new(),
                 words: Vec::new(),
                 counts: Counts::default(),
+                refusals: Damper::new(),
                 random,
             },
         })
@@ -229,7 +278,8 @@ impl Hall {
 
     /// A link is gone, since what came over it was no message: why.
     pub fn broken(&mut self, now: Instant, link: LinkId, why: Code) {
-        *self.shared.counts.refused.entry(why).or_default() += 1;
+        let place = self.links.get(&link).and_then(|link| link.place.as_ref()).map(|(place, _)| place);
+        self.shared.refused(now, place, why);
         self.closed(now, link);
     }
 
@@ -259,7 +309,7 @@ impl Hall {
             Err((re, code)) => {
                 // One who is in a room is told, and stays.
                 let Some(stage) = place else { return self.refuse(now, link, re, code) };
-                *self.shared.counts.refused.entry(code).or_default() += 1;
+                self.shared.refused(now, self.stages.get(&stage).map(|stage| &stage.place), code);
                 let told = room::error(re.unwrap_or_default(), code);
                 if self.stages.get(&stage).is_some_and(|stage| stage.room.has(link)) {
                     self.shared.words.push(Word::Tell(link, told));
@@ -278,36 +328,59 @@ impl Hall {
     }
 
     fn join(&mut self, now: Instant, wall: Duration, link: LinkId, re: u32, join: &Join) {
-        if self.is_draining {
-            return self.refuse(now, link, Some(re), Code::ShuttingDown);
-        }
-        let checked = token::check(&self.apps, &join.token, self.shared.timestamp(now), wall);
-        let checked = checked.and_then(|checked| {
-            let room = checked.room.ok_or(Code::RoomInvalid)?;
-            Ok(((checked.app, room), checked.claims))
-        });
-        let (key, claims) = match checked {
-            Ok(checked) => checked,
-            Err(code) => return self.refuse(now, link, Some(re), code),
+        let Err(code) = self.try_join(now, wall, link, re, join) else {
+            self.shared.counts.joins += 1;
+            return;
         };
-        let id = match self.enter(&key) {
-            Ok(id) => id,
-            Err(code) => return self.refuse(now, link, Some(re), code),
+        *self.shared.counts.joins_refused.entry(code).or_default() += 1;
+        self.shared.counts.resumes.refused += u64::from(join.resume.is_some());
+    }
+
+    /// Lets somebody in, or tells them why not.
+    fn try_join(
+        &mut self,
+        now: Instant,
+        wall: Duration,
+        link: LinkId,
+        re: u32,
+        join: &Join,
+    ) -> Result<(), Code> {
+        let (key, id, claims) = match self.door(now, wall, join) {
+            Ok(open) => open,
+            Err(code) => {
+                self.refuse(now, link, Some(re), code);
+                return Err(code);
+            }
         };
         let secrets = [self.shared.secret(), self.shared.secret()];
+        let said = self.shared.words.len();
         self.at(now, id, |stage, at, _| stage.room.join(at, link, re, claims, join, secrets));
-        let is_in = self.stages.get(&id).is_some_and(|stage| stage.room.has(link));
-        if let Some(link) = self.links.get_mut(&link).filter(|_| is_in) {
+        let refused = self.shared.words[said..].iter().find_map(|word| match word {
+            Word::Tell(to, Told::Failed { code, .. }) if *to == link => Some(*code),
+            _ => None,
+        });
+        if let Some(link) = self.links.get_mut(&link).filter(|_| refused.is_none()) {
             link.place = Some((key, id));
-            self.shared.counts.joins += 1;
         }
         self.sweep(id);
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// The room that somebody's token is for, and what it allows.
+    fn door(&mut self, now: Instant, wall: Duration, join: &Join) -> Result<(Place, StageId, Claims), Code> {
+        if self.is_draining {
+            return Err(Code::ShuttingDown);
+        }
+        let checked = token::check(&self.apps, &join.token, self.shared.timestamp(now), wall)?;
+        let place = (checked.app, checked.room.ok_or(Code::RoomInvalid)?);
+        let id = self.enter(&place)?;
+        Ok((place, id, checked.claims))
     }
 
     /// The room of an application that has this name, which is made where there is none.
     #[allow(clippy::cast_possible_truncation)] // half of it is as random
-    fn enter(&mut self, key: &(String, RoomName)) -> Result<StageId, Code> {
-        if let Some(id) = self.rooms.get(key) {
+    fn enter(&mut self, place: &Place) -> Result<StageId, Code> {
+        if let Some(id) = self.rooms.get(place) {
             return Ok(*id);
         }
         if self.rooms.len() >= self.most.0 {
@@ -315,11 +388,11 @@ impl Hall {
         }
         let id = StageId(self.next_stage);
         self.next_stage += 1;
-        let room = Room::new(key.1.clone(), self.settings.clone());
+        let room = Room::new(place.1.clone(), self.settings.clone());
         let seed = u128::from_be_bytes((self.shared.random)()) as u64;
         let forwarder = Forwarder::new(self.media.clone(), seed);
-        self.stages.insert(id, Stage::new(id, room, forwarder));
-        self.rooms.insert(key.clone(), id);
+        self.stages.insert(id, Stage::new(id, place.clone(), room, forwarder));
+        self.rooms.insert(place.clone(), id);
         Ok(id)
     }
 
@@ -404,6 +477,7 @@ impl Hall {
     /// is told.
     pub fn drain(&mut self, now: Instant, within: Duration) {
         self.is_draining = true;
+        info!(within_s = within.as_secs(), rooms = self.rooms.len(), links = self.links.len(), "draining");
         for id in self.stages.keys().copied().collect::<Vec<_>>() {
             let told = Told::Closing { in_s: within.as_secs() };
             self.at(now, id, |stage, _, _| stage.room.tell_all(&told));
@@ -413,6 +487,7 @@ impl Hall {
     /// Puts everyone out: the server ends.
     pub fn close(&mut self, now: Instant) {
         self.is_draining = true;
+        info!(rooms = self.rooms.len(), links = self.links.len(), "closing");
         for id in self.stages.keys().copied().collect::<Vec<_>>() {
             self.at(now, id, |stage, at, _| stage.room.close(at, Code::ShuttingDown));
         }
@@ -460,10 +535,12 @@ impl Hall {
             let said = self.shared.words.len();
             does(stage, at, &mut self.shared);
             stage.apply(now, &mut self.shared);
-            for word in &self.shared.words[said..] {
-                if let Word::Tell(_, Told::Failed { code, .. } | Told::Error { code, .. }) = word {
-                    *self.shared.counts.refused.entry(*code).or_default() += 1;
-                }
+            let code = |word: &Word| match word {
+                Word::Tell(_, Told::Failed { code, .. } | Told::Error { code, .. }) => Some(*code),
+                _ => None,
+            };
+            for code in self.shared.words[said..].iter().filter_map(code).collect::<Vec<_>>() {
+                self.shared.refused(now, Some(&stage.place), code);
             }
         }
     }
@@ -480,7 +557,7 @@ impl Hall {
 
     fn refuse(&mut self, now: Instant, link: LinkId, re: Option<u32>, code: Code) {
         self.closed(now, link);
-        *self.shared.counts.refused.entry(code).or_default() += 1;
+        self.shared.refused(now, None, code);
         self.shared.refuse(link, re, code);
     }
 }

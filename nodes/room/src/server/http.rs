@@ -1,7 +1,7 @@
 //! What the server says by HTTP: `/room` is the room protocol over WebSocket, and so is
 //! `/`, since a plain URL is enough to join; `/whip`, `/whep` and `/resource` are WHIP
-//! and WHEP; `/healthz` and `/metrics` are for who looks after the server. [`Server`] is
-//! all of it.
+//! and WHEP; `/healthz`, `/metrics` and `/admin` are for who looks after the server.
+//! [`Server`] is all of it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
+use tracing::info;
 
 use self::doors::Doors;
 use self::tls::{Tls, TlsError};
@@ -26,6 +27,7 @@ use crate::server::config::{Config, ConfigError};
 use crate::server::hall::run::{Handle, RunError, Running};
 use crate::server::hall::{Counts, Hall};
 
+mod admin;
 mod doors;
 mod link;
 mod listen;
@@ -119,10 +121,12 @@ impl Server {
             .route("/healthz", get(health))
             .route("/metrics", get(figures))
             .merge(whip::routes())
+            .merge(admin::routes())
             .with_state(Arc::clone(&shared));
         let is_secure = tls.is_some();
         let (stop, stopped) = watch::channel(false);
         runtime.spawn(listen::listen(listener, tls, app, Arc::clone(&shared.doors), stopped));
+        info!(%address, tls = is_secure, media = ?running.addresses, "serving");
         Ok(Self { address, is_secure, media: running.addresses.clone(), runtime, running, shared, stop })
     }
 

@@ -20,6 +20,9 @@ use crate::server::replay::{PersonId, Replay};
 
 mod by_http;
 mod member;
+mod overview;
+
+pub use overview::{Fact, Overview};
 
 pub use member::{Plays, Way};
 
@@ -71,6 +74,8 @@ pub enum Output {
     Close(LinkId),
     /// Something is to be done with media.
     Media(Order),
+    /// Something happened that is counted and logged.
+    Fact(Fact),
 }
 
 /// What a room wants done with media. Streams go by their numbers.
@@ -251,6 +256,8 @@ impl Room {
         if !grants.hidden {
             self.happened(News::UserJoined { user: user.clone() }, Some(id));
         }
+        let again = join.resume.is_some();
+        self.out.push(Output::Fact(Fact::Joined { user: user.clone(), again, hidden: grants.hidden }));
         let member = Member {
             id,
             user,
@@ -281,6 +288,7 @@ impl Room {
         let Asked { now, link, re, .. } = asked;
         let member = &mut self.people[at];
         let id = member.id;
+        self.out.push(Output::Fact(Fact::Resumed { user: member.user.clone() }));
         let before = member.link.replace(link);
         (member.spoke, member.heard) = (now, now);
         (member.until, member.warned) = (claims.until, 0);
@@ -502,6 +510,8 @@ impl Room {
                 self.out.push(Output::Media(Order::Mute(no, true)));
             }
             self.people[at].streams.push(stream.clone());
+            let user = self.people[at].user.clone();
+            self.out.push(Output::Fact(Fact::Published { user, stream: stream.clone() }));
             self.happened(News::StreamAdded { stream }, Some(person));
             for id in self.people.iter().map(|member| member.id).collect::<Vec<_>>() {
                 self.play_by_itself(id, no);
@@ -701,6 +711,7 @@ impl Room {
         }
         self.ended.push((session, code.unwrap_or(Code::TimedOut), now));
         self.out.push(Output::Media(Order::Forget(id)));
+        self.out.push(Output::Fact(Fact::Left { user: user.clone(), reason, code }));
         if !grants.hidden {
             self.happened(News::UserLeft { user, reason }, Some(id));
         }

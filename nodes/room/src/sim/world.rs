@@ -656,6 +656,7 @@ impl World {
                 Output::Tell(link, told) => self.server_tells(link, &told),
                 Output::Close(link) => self.server_closes(link),
                 Output::Media(order) => self.media_do(order)?,
+                Output::Fact(_) => {}
             }
         }
         Ok(())

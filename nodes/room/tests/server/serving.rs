@@ -10,7 +10,7 @@ use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use sidetone_room::protocol::{
-    Ask, Client, Join, Request, RoomName, SUBPROTOCOL, Source, Told, UserName, VERSION,
+    Ask, Client, Code, Join, Left, News, Request, RoomName, SUBPROTOCOL, Source, Told, UserName, VERSION,
 };
 use sidetone_room::server::claims::Grants;
 use sidetone_room::server::config::Config;
@@ -194,4 +194,112 @@ fn one_address_has_so_many_connections_and_joins_so_often() {
         drop((alice, bob));
     });
     end(server);
+}
+
+/// What the server answers an administrator who shows `token`.
+async fn admin(
+    server: &Server,
+    token: &str,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (u16, serde_json::Value) {
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let head = format!("{method} /admin/rooms{path} HTTP/1.1\r\nauthorization: Bearer {token}");
+    let (status, page) = request(stream, &head, body).await;
+    (status, serde_json::from_str(&page).unwrap_or_default())
+}
+
+#[test]
+fn administrators_see_rooms_put_out_mute_and_close() {
+    let server = server("");
+    let root = token("root", None, true);
+    runtime().block_on(async {
+        let join = async |user| {
+            let stream = TcpStream::connect(server.address).await.unwrap();
+            Person::join(stream, user, "demo").await
+        };
+        let ask = async |method, path, body| admin(&server, &root, method, path, body).await;
+        let mut alice = join("alice").await;
+        let mut bob = join("bob").await;
+        let rooms = serde_json::json!({"rooms": [{"room": "demo", "people": 2, "streams": 0}]});
+        assert_eq!(ask("GET", "", "").await, (200, rooms));
+        let (status, room) = ask("GET", "/demo", "").await;
+        assert_eq!((status, &room["room"], &room["people"][1]["user"]), (200, &"demo".into(), &"bob".into()));
+        assert_eq!(room["people"][0]["away"], false);
+        assert_eq!(ask("POST", "/demo/mute", r#"{"user":"bob","muted":true}"#).await.0, 200);
+        let done = (200, serde_json::json!({}));
+        assert_eq!(ask("POST", "/demo/kick", r#"{"user":"bob"}"#).await, done);
+        let code = |told: &Told| match told {
+            Told::Failed { code, .. } => Some(*code),
+            _ => None,
+        };
+        let out = bob.until(|told| code(told).is_some()).await;
+        assert_eq!(code(&out), Some(Code::Kicked));
+        let left = |told: &Told| {
+            matches!(told, Told::Event { e: News::UserLeft { user, reason: Left::Kicked }, .. } if user.as_str() == "bob")
+        };
+        alice.until(left).await;
+        let mut bob = join("bob").await;
+        assert_eq!(ask("POST", "/demo/kick", r#"{"user":"bob","ban_s":600}"#).await, done);
+        let out = bob.until(|told| code(told).is_some()).await;
+        assert_eq!(code(&out), Some(Code::Banned));
+        assert_eq!(ask("POST", "/demo/kick", r#"{"user":"carol","ban_s":600}"#).await, done, "in advance");
+        assert_eq!(ask("DELETE", "/demo", "").await, done);
+        let out = alice.until(|told| code(told).is_some()).await;
+        assert_eq!(code(&out), Some(Code::RoomClosed));
+    });
+    end(server);
+}
+
+#[test]
+fn who_is_no_administrator_of_a_room_is_told_so() {
+    let server = server("");
+    let (root, of_demo) = (token("root", None, true), token("root", Some("demo"), true));
+    let user = token("alice", Some("demo"), false);
+    let expired = {
+        let grants = Grants { admin: true, ..Grants::default() };
+        let pass = Pass { user: UserName::new("root").unwrap(), room: None, grants };
+        App::development().mint(&pass, Duration::from_secs(1_000), Duration::from_secs(60))
+    };
+    let foreign = App::new("dev", b"another secret that is long enough").unwrap();
+    let grants = Grants { admin: true, ..Grants::default() };
+    let pass = Pass { user: UserName::new("root").unwrap(), room: None, grants };
+    let foreign = foreign.mint(&pass, Duration::from_secs(4_000_000_000), Duration::from_secs(60));
+    runtime().block_on(async {
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        let alice = Person::join(stream, "alice", "demo").await;
+        let kick = |user: &str| format!("{{\"user\":\"{user}\"}}");
+        let long = format!("{{\"user\":\"{}\"}}", "x".repeat(5_000));
+        let cases = [
+            (&*user, "GET", "", "", 403, Code::NotPermittedAdmin),
+            (&user, "POST", "/demo/kick", &*kick("alice"), 403, Code::NotPermittedAdmin),
+            (&user, "POST", "/demo/kick", "?", 403, Code::NotPermittedAdmin),
+            (&user, "DELETE", "/demo", "", 403, Code::NotPermittedAdmin),
+            ("", "GET", "", "", 401, Code::TokenInvalid),
+            (&foreign, "GET", "", "", 401, Code::TokenInvalid),
+            (&expired, "GET", "", "", 401, Code::TokenExpired),
+            (&of_demo, "GET", "/other", "", 403, Code::RoomInvalid),
+            (&root, "GET", "/other", "", 404, Code::RoomUnknown),
+            (&root, "GET", "/a%20b", "", 404, Code::RoomUnknown),
+            (&root, "POST", "/demo/kick", &*kick("bob"), 404, Code::UserUnknown),
+            (&root, "POST", "/demo/mute", r#"{"user":"bob","muted":true}"#, 404, Code::UserUnknown),
+            (&root, "POST", "/demo/mute", r#"{"stream":"alice/x","muted":true}"#, 404, Code::StreamUnknown),
+            (&root, "POST", "/demo/mute", r#"{"muted":true}"#, 400, Code::BadMessage),
+            (&root, "POST", "/demo/kick", r#"{"user":"alice","ban_s":0}"#, 400, Code::BadMessage),
+            (&root, "POST", "/demo/kick", r#"{"user":"alice","why":"?"}"#, 400, Code::BadMessage),
+            (&root, "POST", "/demo/kick", "{", 400, Code::BadMessage),
+            (&root, "POST", "/demo/kick", &*long, 413, Code::TooLarge),
+        ];
+        for (token, method, path, body, status, code) in cases {
+            let (was, page) = admin(&server, token, method, path, body).await;
+            let expected = serde_json::json!({"code": code, "number": code.number(), "text": code.text()});
+            assert_eq!((was, page), (status, expected), "{method} {path} {body}");
+        }
+        assert_eq!(admin(&server, &of_demo, "GET", "/demo", "").await.0, 200);
+        assert_eq!(admin(&server, &root, "PUT", "/demo", "").await.0, 405);
+        drop(alice);
+    });
+    let counts = server.end(Duration::ZERO, &AtomicBool::new(false));
+    assert_eq!(counts.refused[&Code::NotPermittedAdmin], 4);
 }

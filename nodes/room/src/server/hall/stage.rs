@@ -8,8 +8,9 @@ use sidetone_core::Timestamp;
 use str0m::IceCreds;
 use str0m::format::{self, Codec};
 use str0m::rtp::RtpWrite;
+use tracing::{error, warn};
 
-use crate::protocol::{Code, Kind, QualityOf, Receive, SlotOf, Told};
+use crate::protocol::{Code, Kind, QualityOf, Receive, SlotOf, Told, UserName};
 use crate::quality::WINDOW;
 use crate::reception::Interval;
 use crate::rtc::Gone;
@@ -19,7 +20,7 @@ use crate::server::room::{LinkId, Order, Output, Room};
 
 use super::network::Network;
 use super::peer::{Answer, Came, News, Peer};
-use super::{Datagram, PeerId, Shared, StageId, Word};
+use super::{Datagram, PeerId, Place, Shared, StageId, Word};
 
 /// How often a room is told that media come.
 const HEARD_EVERY: Duration = Duration::from_millis(500);
@@ -27,6 +28,8 @@ const HEARD_EVERY: Duration = Duration::from_millis(500);
 /// A room with its participants' media.
 pub(super) struct Stage {
     id: StageId,
+    /// Whose room it is, and its name.
+    pub(super) place: Place,
     pub(super) room: Room,
     pub(super) forwarder: Forwarder,
     peers: BTreeMap<PersonId, Peer>,
@@ -42,9 +45,10 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new(id: StageId, room: Room, forwarder: Forwarder) -> Self {
+    pub(super) fn new(id: StageId, place: Place, room: Room, forwarder: Forwarder) -> Self {
         Self {
             id,
+            place,
             room,
             forwarder,
             peers: BTreeMap::new(),
@@ -81,6 +85,7 @@ impl Stage {
                         let code = failed.filter(|(told, _)| *told == link).map(|(_, code)| code);
                         shared.words.push(Word::Close(link, code));
                     }
+                    Output::Fact(fact) => shared.happened(&self.place, &fact),
                     Output::Media(order) => {
                         self.forwarder.order(shared.timestamp(now), &order);
                         self.order(now, shared, order);
@@ -98,7 +103,7 @@ impl Stage {
                 self.offer(now, shared, person, g, &sdp, &send, &recv);
             }
             Order::Candidate(person, _) if self.peers.get(&person).is_some_and(Peer::knows_enough) => {
-                *shared.counts.refused.entry(Code::TooManyRequests).or_default() += 1;
+                shared.refused(now, Some(&self.place), Code::TooManyRequests);
             }
             Order::Candidate(person, candidate) => {
                 self.touch(now, shared, person, |peer| peer.candidate(&candidate.candidate));
@@ -319,6 +324,13 @@ impl Stage {
         shared.counts.peers_failed += 1;
         shared.counts.panics += u64::from(matches!(why, Gone::Panicked));
         self.has_lost = true;
+        let (app, room) = &self.place;
+        let user = self.room.user(person).map(UserName::as_str);
+        if matches!(why, Gone::Panicked) {
+            error!(app, %room, user, "a participant's media panicked");
+        } else {
+            warn!(app, %room, user, %why, "a participant's media failed");
+        }
         self.peers.remove(&person);
         shared.demux.forget(PeerId { stage: self.id, person });
         self.forwarder.anew(shared.timestamp(now), person);

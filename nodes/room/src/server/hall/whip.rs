@@ -114,7 +114,7 @@ impl Hall {
         };
         let mut response = answer.unwrap_or_else(|refusal| {
             if refusal.is_new {
-                *self.shared.counts.refused.entry(refusal.code).or_default() += 1;
+                self.shared.refused(now, None, refusal.code);
             }
             refusal.response()
         });

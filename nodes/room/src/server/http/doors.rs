@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::server::config::LimitsConfig;
+use crate::server::log::Damper;
 
 /// Why somebody was turned away: a limit of the configuration, or the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,7 @@ pub(super) struct Doors {
     limits: LimitsConfig,
     crowd: Mutex<Crowd>,
     turned: [AtomicU64; Turned::ALL.len()],
+    told: Mutex<Damper<usize>>,
 }
 
 #[derive(Debug)]
@@ -68,22 +71,23 @@ pub(super) struct Place {
 impl Doors {
     pub(super) fn new(limits: &LimitsConfig, now: Instant) -> Arc<Self> {
         let crowd = Crowd { sockets: HashMap::new(), waiting: 0, second: now, joins: HashMap::new() };
-        Arc::new(Self { limits: limits.clone(), crowd: Mutex::new(crowd), turned: Default::default() })
+        let (limits, crowd) = (limits.clone(), Mutex::new(crowd));
+        Arc::new(Self { limits, crowd, turned: Default::default(), told: Mutex::new(Damper::new()) })
     }
 
     /// Somebody connects. None if they are turned away. \[any\]
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub(super) fn enter(self: &Arc<Self>, now: Instant, address: IpAddr) -> Option<Place> {
         let whose = whose(address);
         let mut crowd = self.crowd();
         if crowd.waiting >= self.limits.waiting {
             drop(crowd);
-            self.count(Turned::Waiting);
+            self.count(now, Turned::Waiting, whose);
             return None;
         }
         let sockets = crowd.sockets.entry(whose).or_default();
         if *sockets >= self.limits.sockets_per_ip {
             drop(crowd);
-            self.count(Turned::SocketsPerIp);
+            self.count(now, Turned::SocketsPerIp, whose);
             return None;
         }
         *sockets += 1;
@@ -91,8 +95,15 @@ impl Doors {
         Some(Place { doors: Arc::clone(self), whose, is_waiting: AtomicBool::new(true) })
     }
 
-    fn count(&self, why: Turned) {
+    fn count(&self, now: Instant, why: Turned, ip: IpAddr) {
         self.turned[why as usize].fetch_add(1, Ordering::Relaxed);
+        let told =
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).tell(now.into_std(), why as usize);
+        if let Some(untold) = told {
+            let (_, limit) = Turned::ALL[why as usize];
+            let untold = (untold > 0).then_some(untold);
+            warn!(%ip, limit, untold, "turned away");
+        }
     }
 
     /// How often somebody was turned away, by why. \[any\]
@@ -119,8 +130,8 @@ impl Place {
     }
 
     /// It was turned away. \[any\]
-    pub(super) fn count(&self, why: Turned) {
-        self.doors.count(why);
+    pub(super) fn count(&self, now: Instant, why: Turned) {
+        self.doors.count(now, why, self.whose);
     }
 
     /// It has asked for something. \[any\]
@@ -142,7 +153,7 @@ impl Place {
         *joins += u32::from(may);
         drop(crowd);
         if !may {
-            self.doors.count(Turned::JoinsPerIp);
+            self.doors.count(now, Turned::JoinsPerIp, self.whose);
         }
         may
     }
@@ -196,18 +207,18 @@ mod tests {
     #[test]
     fn one_address_has_so_many_connections_and_others_have_theirs() {
         let doors = doors(2, 100, 1);
-        let first = doors.enter(ip("192.0.2.1"));
-        let second = doors.enter(ip("::ffff:192.0.2.1"));
+        let first = doors.enter(Instant::now(), ip("192.0.2.1"));
+        let second = doors.enter(Instant::now(), ip("::ffff:192.0.2.1"));
         assert!(first.is_some() && second.is_some());
-        assert!(doors.enter(ip("192.0.2.1")).is_none());
-        let other = doors.enter(ip("192.0.2.2"));
+        assert!(doors.enter(Instant::now(), ip("192.0.2.1")).is_none());
+        let other = doors.enter(Instant::now(), ip("192.0.2.2"));
         assert!(other.is_some());
         let sixes = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"];
-        let sixes = sixes.map(|text| doors.enter(ip(text)));
+        let sixes = sixes.map(|text| doors.enter(Instant::now(), ip(text)));
         assert_eq!(sixes.each_ref().map(Option::is_some), [true, true, false, true]);
         assert_eq!(turned(&doors, "sockets_per_ip"), 2);
         drop(first);
-        assert!(doors.enter(ip("192.0.2.1")).is_some(), "one of them is gone");
+        assert!(doors.enter(Instant::now(), ip("192.0.2.1")).is_some(), "one of them is gone");
         drop((second, other, sixes));
         assert_eq!(doors.sizes(), (0, 0));
         assert!(doors.crowd().sockets.is_empty(), "nothing is kept of who is gone");
@@ -216,14 +227,14 @@ mod tests {
     #[test]
     fn only_so_many_connections_have_not_asked_for_anything() {
         let doors = doors(100, 2, 1);
-        let first = doors.enter(ip("192.0.2.1")).expect("a place");
-        let second = doors.enter(ip("192.0.2.2")).expect("a place");
-        assert!(doors.enter(ip("192.0.2.3")).is_none());
+        let first = doors.enter(Instant::now(), ip("192.0.2.1")).expect("a place");
+        let second = doors.enter(Instant::now(), ip("192.0.2.2")).expect("a place");
+        assert!(doors.enter(Instant::now(), ip("192.0.2.3")).is_none());
         assert_eq!((turned(&doors, "waiting"), doors.sizes()), (1, (2, 2)));
         first.asked();
         first.asked();
         assert_eq!(doors.sizes(), (2, 1));
-        let third = doors.enter(ip("192.0.2.3")).expect("a place");
+        let third = doors.enter(Instant::now(), ip("192.0.2.3")).expect("a place");
         drop((second, third));
         assert_eq!(doors.sizes(), (1, 0));
         drop(first);
@@ -233,8 +244,8 @@ mod tests {
     #[test]
     fn one_address_joins_so_often_in_a_second() {
         let doors = doors(100, 100, 3);
-        let [one, same, other] =
-            ["192.0.2.1", "192.0.2.1", "192.0.2.2"].map(|text| doors.enter(ip(text)).expect("a place"));
+        let [one, same, other] = ["192.0.2.1", "192.0.2.1", "192.0.2.2"]
+            .map(|text| doors.enter(Instant::now(), ip(text)).expect("a place"));
         let now = Instant::now();
         let may = [&one, &same, &one, &same, &one, &other].map(|place| place.may_join(now));
         assert_eq!(may, [true, true, true, false, false, true]);

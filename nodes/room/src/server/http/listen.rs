@@ -15,8 +15,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tracing::{info, warn};
 
 use super::doors::{Doors, Place, Turned};
 use super::tls::Tls;
@@ -43,8 +44,11 @@ pub(super) async fn listen(
             () = told(&mut stop) => return,
             _ = renewal.tick() => {
                 if let Some(tls) = &mut tls {
-                    // Until the files are whole again the certificate is the one before.
-                    let _ = tls.renew();
+                    match tls.renew() {
+                        Ok(true) => info!("the certificate was renewed"),
+                        Ok(false) => {}
+                        Err(why) => warn!(%why, "the certificate stays the one before"),
+                    }
                 }
                 continue;
             }
@@ -52,7 +56,7 @@ pub(super) async fn listen(
         };
         match accepted {
             Ok((stream, remote)) => {
-                let Some(place) = doors.enter(remote.ip()) else { continue };
+                let Some(place) = doors.enter(Instant::now(), remote.ip()) else { continue };
                 // Without it, what is said goes out a little later.
                 let _ = stream.set_nodelay(true);
                 let acceptor = tls.as_ref().map(Tls::acceptor);
@@ -76,8 +80,8 @@ async fn attend<S>(
     let Some(acceptor) = acceptor else { return converse(stream, app, place, stop).await };
     match timeout(place.patience(), acceptor.accept(stream)).await {
         Ok(Ok(stream)) => converse(stream, app, place, stop).await,
-        Ok(Err(_)) => place.count(Turned::Tls),
-        Err(_) => place.count(Turned::Patience),
+        Ok(Err(_)) => place.count(Instant::now(), Turned::Tls),
+        Err(_) => place.count(Instant::now(), Turned::Patience),
     }
 }
 
@@ -105,7 +109,7 @@ where
         }
     };
     if ended.is_err_and(|why| why.is_timeout()) {
-        place.count(Turned::Patience);
+        place.count(Instant::now(), Turned::Patience);
     }
 }
 
@@ -118,7 +122,6 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::Instant;
 
     use super::*;
     use crate::server::config::LimitsConfig;
@@ -127,7 +130,7 @@ mod tests {
     /// itself to whatever is waited for.
     fn connect(acceptor: Option<TlsAcceptor>) -> (Arc<Doors>, DuplexStream, watch::Sender<bool>) {
         let doors = Doors::new(&LimitsConfig::default(), Instant::now());
-        let place = doors.enter([192, 0, 2, 1].into()).expect("a place");
+        let place = doors.enter(Instant::now(), [192, 0, 2, 1].into()).expect("a place");
         let (ours, theirs) = duplex(4_096);
         let (stop, stopped) = watch::channel(false);
         let app = Router::new().route("/", get(async || "fine"));

@@ -1,9 +1,11 @@
 //! `/metrics`: the server's figures for Prometheus, in its text format. No label has
 //! the name of a user or a room: there may be any number of those.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::server::hall::{Counts, Hall};
+use crate::protocol::{Code, word};
+use crate::server::hall::{Counts, Hall, Resumes};
 use crate::server::media;
 use crate::server::room::Way;
 
@@ -17,6 +19,9 @@ pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
     let (rooms, links, peers) = hall.sizes();
     let Counts {
         joins,
+        joins_refused,
+        leaves,
+        resumes,
         refused,
         stuck,
         packets_in,
@@ -47,7 +52,6 @@ pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
     one("rooms", "gauge", "Rooms that are there.", rooms as u64);
     one("links", "gauge", "Connections of participants.", links as u64);
     one("peers", "gauge", "Participants with media.", peers as u64);
-    one("joins_total", "counter", "Participants let in or back in.", *joins);
     one("packets_in_total", "counter", "RTP packets that came.", *packets_in);
     one("packets_out_total", "counter", "RTP packets that went out.", *packets_out);
     one("unsendable_total", "counter", "Packets that a participant could not be sent.", *unsendable);
@@ -87,9 +91,24 @@ pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
     });
     let ways: Vec<_> = ways.collect();
     family("people", "gauge", "Participants, by the way in which they are there.", &ways);
-    let word = |code| serde_json::to_string(code).unwrap_or_default();
-    let refused: Vec<_> =
-        refused.iter().map(|(code, count)| (format!("{{code={}}}", word(code)), *count)).collect();
+    let by_code = |counts: &BTreeMap<Code, u64>| -> Vec<_> {
+        counts.iter().map(|(code, count)| (format!("{{code=\"{}\"}}", word(code)), *count)).collect()
+    };
+    let let_in = (String::from("{code=\"ok\"}"), *joins);
+    let joins: Vec<_> = [let_in].into_iter().chain(by_code(joins_refused)).collect();
+    family("joins_total", "counter", "Requests to be let in, or back in, by what came of them.", &joins);
+    let leaves = leaves.iter().map(|(reason, count)| (format!("{{reason=\"{}\"}}", word(reason)), *count));
+    family("leaves_total", "counter", "Participants who are out, by why.", &leaves.collect::<Vec<_>>());
+    let Resumes { kept, anew, refused: gone } = resumes;
+    let resumes = [("kept", *kept), ("anew", *anew), ("refused", *gone)];
+    let resumes = resumes.map(|(result, count)| (format!("{{result=\"{result}\"}}"), count));
+    family(
+        "resumes_total",
+        "counter",
+        "Participants who came back after a break, by how they fared.",
+        &resumes,
+    );
+    let refused = by_code(refused);
     family("refused_total", "counter", "What was refused, by why.", &refused);
     page
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
 use sidetone_core::Timestamp;
 
 use crate::protocol::{
@@ -119,7 +120,7 @@ pub enum Output {
 
 /// What became of packets, since the beginning. What came is `forwarded`, `muted`,
 /// `unknown`, `too_long` and `flood` together; the others count it for each subscriber.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Were there for whoever plays them.
     pub forwarded: u64,

@@ -10,6 +10,7 @@ struct World {
     told: Vec<(LinkId, Told)>,
     closed: Vec<LinkId>,
     orders: Vec<Order>,
+    facts: Vec<Fact>,
     secrets: u32,
 }
 
@@ -19,7 +20,8 @@ impl World {
     fn new() -> Self {
         let room = Room::new(RoomName::new("demo").expect("a name"), Settings::default());
         let now = Timestamp::from_nanos(1_000_000_000_000);
-        Self { room, now, told: Vec::new(), closed: Vec::new(), orders: Vec::new(), secrets: 0 }
+        let (told, closed, orders, facts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { room, now, told, closed, orders, facts, secrets: 0 }
     }
 
     fn claims(&self, user: &str) -> Claims {
@@ -80,6 +82,7 @@ impl World {
                 Output::Tell(link, told) => self.told.push((link, told)),
                 Output::Close(link) => self.closed.push(link),
                 Output::Media(order) => self.orders.push(order),
+                Output::Fact(fact) => self.facts.push(fact),
             }
         }
     }
@@ -480,6 +483,40 @@ fn offers_are_bounded_in_number_and_in_what_they_name() {
         world.refused(1).is_none()
     });
     assert_eq!(answered.count(), 2, "and two in a second");
+}
+
+#[test]
+fn what_happens_is_a_fact_for_those_who_look_after_the_server() {
+    let mut world = World::new();
+    let user = |name: &str| UserName::new(name).expect("a name");
+    world.join(1, "alice", None);
+    let alice = world.joined(1);
+    world.publish(1, 1, &["alice/camera"]);
+    let mut hidden = world.claims("watcher");
+    hidden.grants.hidden = true;
+    world.join_with(2, hidden, None);
+    world.room.lost(LinkId(1));
+    let away = |world: &World| world.room.overview().iter().map(|one| one.away).collect::<Vec<_>>();
+    assert_eq!(away(&world), [true, false]);
+    world.join(3, "alice", back(&alice));
+    assert_eq!(away(&world), [false, false]);
+    let overview = world.room.overview();
+    assert_eq!(overview.iter().map(|one| one.hidden).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(overview[0].streams[0].id, stream("alice/camera"));
+    world.room.kick(world.now, &user("alice"), None);
+    world.ask(2, Ask::Leave);
+    let stream = overview[0].streams[0].clone();
+    let (alice, watcher) = (user("alice"), user("watcher"));
+    let left = |user: &UserName, reason, code| Fact::Left { user: user.clone(), reason, code };
+    let facts = [
+        Fact::Joined { user: alice.clone(), again: false, hidden: false },
+        Fact::Published { user: alice.clone(), stream },
+        Fact::Joined { user: watcher.clone(), again: false, hidden: true },
+        Fact::Resumed { user: alice.clone() },
+        left(&alice, Left::Kicked, Some(Code::Kicked)),
+        left(&watcher, Left::Left, None),
+    ];
+    assert_eq!(world.facts, facts);
 }
 
 #[test]
