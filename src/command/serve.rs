@@ -106,7 +106,7 @@ impl Serve {
         }
         note(&format!("closing within {} s; once more to end at once\n", config.drain_s));
         let counts = server.end(Duration::from_secs(config.drain_s), &hurry);
-        note(&format!("{} joined, {} packets forwarded\n", counts.joins, counts.packets_out));
+        note(&format!("{} joined, {} packets forwarded\n", counts.joins, counts.packets_out()));
         FINE
     }
 }

@@ -1,11 +1,12 @@
 //! `Config`: what a server is told by a file. docs/server.toml is such a file, with
 //! every setting at its default and what it means; nothing is said twice.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use toml::de::DeTable;
 
 use crate::protocol::Limits;
 use crate::server::budget::Rate;
@@ -22,6 +23,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where media are taken; as `listen` where none is given.
     pub udp: Vec<SocketAddr>,
+    /// The addresses at which participants reach those of `udp`, in the same order, where
+    /// a network translates addresses one to one; the same port where none is given.
+    pub advertise: Vec<Advertised>,
     /// The certificate for `https` and `wss`; without it `http` and `ws` are served.
     pub tls: Option<TlsConfig>,
     /// Whose tokens hold.
@@ -44,6 +48,28 @@ pub struct LogConfig {
     pub format: Format,
     /// The least that is told.
     pub level: Level,
+}
+
+/// An address at which participants reach a socket: `IP`, or `IP:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Advertised {
+    ip: IpAddr,
+    port: Option<u16>,
+}
+
+impl TryFrom<String> for Advertised {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let with_port = |at: SocketAddr| Self { ip: at.ip(), port: Some(at.port()) };
+        let known = text.parse().map(with_port).or_else(|_| text.parse().map(|ip| Self { ip, port: None }));
+        let known = known.map_err(|_| format!("\"{text}\" is no address: give an IP address, or IP:PORT"))?;
+        if known.ip.is_unspecified() || known.port == Some(0) {
+            return Err(format!("\"{text}\" is no address that participants could send to"));
+        }
+        Ok(known)
+    }
 }
 
 /// A certificate and its key.
@@ -121,6 +147,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7_880)),
             udp: Vec::new(),
+            advertise: Vec::new(),
             tls: None,
             app: Vec::new(),
             room: RoomConfig::default(),
@@ -198,9 +225,29 @@ pub enum ConfigError {
          at which they reach it, such as \"192.0.2.1:7880\""
     )]
     Unspecified(SocketAddr),
+    /// There are more or fewer addresses to tell than to listen at.
+    #[error(
+        "advertise has {told} addresses and udp {taken}: give one for each of udp, in the same order, or none"
+    )]
+    Advertise {
+        /// Addresses in `advertise`.
+        told: usize,
+        /// Addresses in `udp`.
+        taken: usize,
+    },
+    /// Something in a file is not as it should be.
+    #[error("{}: {why}", .file.display())]
+    In {
+        /// Which file.
+        file: PathBuf,
+        /// What.
+        why: Box<ConfigError>,
+    },
     /// A number is out of its range.
-    #[error("{name} = {value} is out of its range: give {least} to {most}")]
+    #[error("line {line}: {name} = {value} is out of its range: give {least} to {most}")]
     Range {
+        /// Where.
+        line: usize,
         /// Which setting.
         name: &'static str,
         /// What it is.
@@ -219,7 +266,11 @@ impl Config {
     /// It is none, or cannot be had: says where and what would do.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(Box::new)?;
-        config.check_ranges()?;
+        config.check_ranges(text)?;
+        let (told, taken) = (config.advertise.len(), config.media().len());
+        if told > 0 && told != taken {
+            return Err(ConfigError::Advertise { told, taken });
+        }
         Ok(config)
     }
 
@@ -229,7 +280,8 @@ impl Config {
     /// # Errors
     /// As [`Config::parse`]'s, and it cannot be read.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let mut config = Self::parse(&String::from_utf8_lossy(&read(file)?))?;
+        let config = Self::parse(&String::from_utf8_lossy(&read(file)?));
+        let mut config = config.map_err(|why| ConfigError::In { file: file.into(), why: Box::new(why) })?;
         let folder = file.parent().unwrap_or(Path::new(""));
         let secrets = config.app.iter_mut().map(|app| &mut app.secret_file);
         let tls = config.tls.iter_mut().flat_map(|tls| [&mut tls.cert, &mut tls.key]);
@@ -240,7 +292,7 @@ impl Config {
     }
 
     /// Whether all numbers are in their ranges.
-    fn check_ranges(&self) -> Result<(), ConfigError> {
+    fn check_ranges(&self, text: &str) -> Result<(), ConfigError> {
         let RoomConfig {
             grace_s,
             ping_s,
@@ -285,7 +337,10 @@ impl Config {
             ("limits.ingress_kbps", ingress_kbps.into(), 100, 1_000_000),
         ];
         match ranges.into_iter().find(|(_, value, least, most)| !(least..=most).contains(&value)) {
-            Some((name, value, least, most)) => Err(ConfigError::Range { name, value, least, most }),
+            Some((name, value, least, most)) => {
+                let line = line_of(text, name).unwrap_or(1);
+                Err(ConfigError::Range { line, name, value, least, most })
+            }
             None => Ok(()),
         }
     }
@@ -294,6 +349,14 @@ impl Config {
     #[must_use]
     pub fn media(&self) -> Vec<SocketAddr> {
         if self.udp.is_empty() { vec![self.listen] } else { self.udp.clone() }
+    }
+
+    /// The address that participants are told of the socket at `place` among those of
+    /// [`Config::media`], which is bound to `bound`. \[any\]
+    #[must_use]
+    pub fn told(&self, place: usize, bound: SocketAddr) -> SocketAddr {
+        let told = self.advertise.get(place);
+        told.map_or(bound, |told| SocketAddr::new(told.ip, told.port.unwrap_or(bound.port())))
     }
 
     /// The applications whose tokens hold, with their secrets, once it is sure that
@@ -320,7 +383,8 @@ impl Config {
         {
             return Err(ConfigError::DevelopmentKey(*public));
         }
-        if let Some(nowhere) = media.iter().find(|address| address.ip().is_unspecified()) {
+        let nowhere = media.iter().find(|address| address.ip().is_unspecified());
+        if let Some(nowhere) = nowhere.filter(|_| self.advertise.is_empty()) {
             return Err(ConfigError::Unspecified(*nowhere));
         }
         Ok(apps)
@@ -356,6 +420,18 @@ impl Config {
     }
 }
 
+/// The line of a setting, such as `room.grace_s`, in the text of a configuration.
+fn line_of(text: &str, setting: &str) -> Option<usize> {
+    let file = DeTable::parse(text).ok()?;
+    let (table, key) = setting.split_once('.').map_or((None, setting), |(table, key)| (Some(table), key));
+    let within = match table {
+        Some(table) => file.get_ref().get(table)?.get_ref().as_table()?,
+        None => file.get_ref(),
+    };
+    let span = within.get(key)?.span();
+    Some(text.get(..span.start)?.matches('\n').count() + 1)
+}
+
 fn read(file: &Path) -> Result<Vec<u8>, ConfigError> {
     std::fs::read(file).map_err(|why| ConfigError::Read { file: file.into(), why })
 }
@@ -373,7 +449,7 @@ mod tests {
         assert_eq!(shipped, media, "udp is as listen where none is given");
         assert_eq!(Config::parse("").expect("a configuration"), Config::default());
         // Each key stands in it, so that there is one place to look.
-        let keys = "listen udp drain_s grace_s ping_s people streams audio_slots video_slots replay loudest volume_ms rooms links \
+        let keys = "listen udp advertise drain_s grace_s ping_s people streams audio_slots video_slots replay loudest volume_ms rooms links \
                     sockets_per_ip waiting patience_s joins_per_ip messages_per_s offers_per_10_s ingress_kbps \
                     id secret_file cert key format level";
         for key in keys.split(' ') {
@@ -382,12 +458,29 @@ mod tests {
     }
 
     #[test]
+    fn participants_are_told_the_addresses_that_are_advertised() {
+        let bound = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        let config = Config::parse(
+            "udp = [\"10.0.0.1:1\", \"10.0.0.1:2\"]\nadvertise = [\"203.0.113.5\", \"[2001:db8::1]:9\"]",
+        );
+        let config = config.expect("a configuration");
+        assert_eq!(config.told(0, bound(1)).to_string(), "203.0.113.5:1");
+        assert_eq!(config.told(1, bound(2)).to_string(), "[2001:db8::1]:9");
+        assert_eq!(Config::default().told(0, bound(3)), bound(3));
+    }
+
+    #[test]
     fn mistakes_say_where_and_what_would_do() {
         let cases = [
             ("lisen = \"127.0.0.1:1\"", "unknown field `lisen`"),
             ("[room]\ngrace = 3", "line 2"),
             ("listen = \"localhost\"", "line 1"),
-            ("[room]\ngrace_s = 0", "room.grace_s = 0 is out of its range: give 1 to 3600"),
+            ("[room]\ngrace_s = 0", "line 2: room.grace_s = 0 is out of its range: give 1 to 3600"),
+            ("\n# links\nlimits = {\n  links = 0 }", "line 4: limits.links = 0"),
+            ("drain_s = 9999", "line 1: drain_s"),
+            ("advertise = [\"example.org\"]", "\"example.org\" is no address"),
+            ("advertise = [\"0.0.0.0\"]", "no address that participants could send to"),
+            ("advertise = [\"192.0.2.1\", \"192.0.2.2\"]", "advertise has 2 addresses and udp 1"),
             ("[limits]\nlinks = 1000000", "limits.links"),
             ("[[app]]\nid = \"ours\"", "secret_file"),
         ];
@@ -423,6 +516,15 @@ mod tests {
         assert!(
             matches!(load("192.0.2.1:7880", own), Err(ConfigError::DevelopmentKey(_))),
             "under another id"
+        );
+        let advertised = format!("advertise = [\"203.0.113.5\"]\n{own}");
+        std::fs::write(folder.join("ours.secret"), "0123456789abcdef0123456789abcdef\n").expect("a file");
+        assert!(matches!(load("0.0.0.0:7880", &advertised), Ok(1)), "they are told another address");
+        std::fs::write(&file, "[room]\npeople = 0\n").expect("a file");
+        let why = Config::load(&file).expect_err("nobody").to_string();
+        assert!(
+            why.ends_with("server.toml: line 2: room.people = 0 is out of its range: give 1 to 1000"),
+            "{why}"
         );
         std::fs::remove_dir_all(&folder).expect("the folder");
         assert!(matches!(Config::load(&file), Err(ConfigError::Read { .. })));

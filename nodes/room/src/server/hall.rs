@@ -10,7 +10,7 @@ use serde::Deserialize;
 use sidetone_core::Timestamp;
 use tracing::{info, warn};
 
-use crate::protocol::{self, Ask, Code, Join, Left, Request, RoomName, Told};
+use crate::protocol::{self, Ask, Code, Join, Left, Request, RoomName, Source, Told};
 use crate::server::budget::{Budget, Rate};
 use crate::server::claims::Claims;
 use crate::server::config::Config;
@@ -25,12 +25,14 @@ mod demux;
 mod network;
 mod peer;
 mod stage;
+mod timing;
 
 pub mod run;
 pub mod whip;
 
 pub use admin::{Admin, AdminAsk, Mute};
 pub use peer::NoCertificate;
+pub use timing::{Figures, Timing};
 
 use crate::stun::{self, Knocks};
 use demux::{Demux, Whose};
@@ -89,10 +91,10 @@ pub struct Counts {
     pub refused: BTreeMap<Code, u64>,
     /// Links that were let go since they did not read.
     pub stuck: u64,
-    /// RTP packets of streams that came.
-    pub packets_in: u64,
-    /// RTP packets that went out.
-    pub packets_out: u64,
+    /// RTP of streams of sound …
+    pub audio: Flow,
+    /// … and of pictures.
+    pub video: Flow,
     /// Packets that somebody could not be sent: not connected, or another codec.
     pub unsendable: u64,
     /// Datagrams longer than any that are looked at.
@@ -108,10 +110,43 @@ pub struct Counts {
     pub knocks_refused: u64,
     /// Key frames that publishers were asked for.
     pub key_frames_asked: u64,
+    /// Key frames that participants asked for.
+    pub key_frames_wanted: u64,
     /// Participants whose media failed; among them by a panic.
     pub peers_failed: u64,
     /// Panics, each of which ended one participant's media.
     pub panics: u64,
+}
+
+/// RTP of one medium: packets, and bytes of their payloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Packets that came.
+    pub packets_in: u64,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// Packets that went out.
+    pub packets_out: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
+}
+
+impl Counts {
+    /// The packets that came. \[any\]
+    #[must_use]
+    pub const fn packets_in(&self) -> u64 {
+        self.audio.packets_in + self.video.packets_in
+    }
+
+    /// The packets that went out. \[any\]
+    #[must_use]
+    pub const fn packets_out(&self) -> u64 {
+        self.audio.packets_out + self.video.packets_out
+    }
+
+    const fn flow(&mut self, is_video: bool) -> &mut Flow {
+        if is_video { &mut self.video } else { &mut self.audio }
+    }
 }
 
 /// How those fared who came back after their connection broke.
@@ -520,6 +555,16 @@ impl Hall {
     #[must_use]
     pub fn forwarded(&self) -> media::Counts {
         self.stages.values().map(|stage| stage.forwarder.counts()).fold(self.forwarded, sum)
+    }
+
+    /// How many streams there are, by what they are of and their codec.
+    #[must_use]
+    pub fn streams(&self) -> BTreeMap<(Source, &str), u64> {
+        let mut streams = BTreeMap::new();
+        for stream in self.stages.values().flat_map(|stage| stage.room.contents().1) {
+            *streams.entry((stream.source, &*stream.codec)).or_default() += 1;
+        }
+        streams
     }
 
     /// Rooms, links and participants with media that are there.

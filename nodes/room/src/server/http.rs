@@ -170,7 +170,8 @@ async fn health(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn figures(State(shared): State<Arc<Shared>>) -> Response {
     let doors = Arc::clone(&shared.doors);
-    match look(&shared, move |hall| metrics::page(hall, &doors)).await {
+    let timing = Arc::clone(&shared.hall.timing);
+    match look(&shared, move |hall| metrics::page(hall, &doors, &timing)).await {
         Some(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "busy\n").into_response(),
     }

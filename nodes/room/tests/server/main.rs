@@ -74,7 +74,7 @@ fn two_participants_see_each_other_through_the_server() {
     });
     let counts = server.end(Duration::ZERO, &AtomicBool::new(false));
     assert_eq!((counts.joins, counts.panics, counts.peers_failed), (2, 0, 0));
-    assert!(counts.packets_out >= 100, "{counts:?}");
+    assert!(counts.packets_out() >= 100, "{counts:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the server says to those who look after it, and how: TLS, limits, administrators
 //! and figures, over real connections.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,7 +18,7 @@ use sidetone_room::server::config::Config;
 use sidetone_room::server::http::{ServeError, Server};
 use sidetone_room::server::token::{App, Pass};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
@@ -302,4 +303,99 @@ fn who_is_no_administrator_of_a_room_is_told_so() {
     });
     let counts = server.end(Duration::ZERO, &AtomicBool::new(false));
     assert_eq!(counts.refused[&Code::NotPermittedAdmin], 4);
+}
+
+/// A network that translates addresses: what comes to `public` goes to the server, and
+/// back.
+async fn translate(public: UdpSocket, server: SocketAddr) {
+    let inside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    inside.connect(server).await.unwrap();
+    let (mut out, mut back, mut client) = ([0; 2_048], [0; 2_048], None);
+    loop {
+        tokio::select! {
+            came = public.recv_from(&mut out) => {
+                let (length, from) = came.unwrap();
+                client = Some(from);
+                inside.send(&out[..length]).await.unwrap();
+            }
+            came = inside.recv(&mut back) => {
+                let Some(to) = client else { continue };
+                public.send_to(&back[..came.unwrap()], to).await.unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn participants_reach_a_server_at_the_address_that_it_advertises() {
+    let runtime = runtime();
+    // In another network than the server's.
+    let public = runtime.block_on(UdpSocket::bind("127.0.0.9:0")).unwrap();
+    let at = public.local_addr().unwrap();
+    let media = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = server(&format!("udp = [\"{media}\"]\nadvertise = [\"{at}\"]"));
+    assert_eq!(server.media, [at]);
+    runtime.block_on(async {
+        tokio::spawn(translate(public, media));
+        let mut alice = crate::client::Client::join(server.address, "alice").await;
+        // Until its media are connected.
+        alice.publish().await;
+        let Told::Joined(joined) = &alice.told[0] else { panic!("alice was told {:?}", alice.told) };
+        assert_eq!(joined.udp, [at.to_string()]);
+        assert!(
+            alice
+                .told
+                .iter()
+                .any(|told| matches!(told, Told::Answer { sdp, .. } if sdp.contains("127.0.0.9")))
+        );
+        drop(alice);
+    });
+    end(server);
+}
+
+#[test]
+fn figures_are_a_page_that_prometheus_reads() {
+    let server = server("");
+    runtime().block_on(async {
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        let mut alice = Person::join(stream, "alice", "demo").await;
+        alice.ask(Ask::Leave).await;
+        while !matches!(alice.socket.next().await, None | Some(Err(_))) {}
+        let page = crate::client::get(server.address, "/metrics").await;
+        let (_, page) = page.split_once("\r\n\r\n").unwrap();
+        let mut types = std::collections::BTreeMap::new();
+        for line in page.lines() {
+            if let Some(about) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = about.split_once(' ').unwrap();
+                assert!(types.insert(name, kind).is_none(), "{name} is there twice");
+                continue;
+            }
+            let Some((name, value)) = line.rsplit_once(' ').filter(|_| !line.starts_with('#')) else {
+                continue;
+            };
+            assert!(value.parse::<f64>().is_ok_and(|value| value >= 0.0), "{line}");
+            let name = name.split('{').next().unwrap();
+            let of_summary = ["_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            let kind = types.get(name).or_else(|| types.get(of_summary.unwrap_or(name)));
+            assert!(kind.is_some(), "{line} has no type before it");
+        }
+        for line in [
+            "sidetone_room_joins_total{code=\"ok\"} 1",
+            "sidetone_room_leaves_total{reason=\"left\"} 1",
+            "sidetone_room_resumes_total{result=\"kept\"} 0",
+            "sidetone_room_packets_total{dir=\"in\",medium=\"video\"} 0",
+            "sidetone_room_queue_full_total{queue=\"commands\"} 0",
+            "sidetone_room_forward_seconds_count 0",
+        ] {
+            assert!(page.contains(line), "{line} is not in {page}");
+        }
+        for name in
+            ["sidetone_room_hall_turn_seconds_count ", "process_resident_memory_bytes ", "process_open_fds "]
+        {
+            let value = page.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            assert!(value.parse::<u64>().unwrap() > 0, "{name}{value}");
+        }
+        assert!(page.contains("process_cpu_seconds_total "), "{page}");
+    });
+    end(server);
 }

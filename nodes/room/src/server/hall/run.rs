@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::{Counts, Datagram, Hall, NoCertificate, Word};
+use super::{Counts, Datagram, Hall, NoCertificate, Timing, Word};
 use crate::protocol::Code;
 use crate::server::config::Config;
 use crate::server::room::LinkId;
@@ -71,6 +71,8 @@ type Act = Box<dyn FnOnce(&mut Hall, Instant, Duration) + Send>;
 /// Asks a hall's thread. \[any\]
 #[derive(Clone)]
 pub struct Handle {
+    /// How long the thread takes.
+    pub timing: Arc<Timing>,
     commands: SyncSender<Command>,
     waker: Arc<UnixStream>,
 }
@@ -114,6 +116,12 @@ impl Running {
     /// An address cannot be had, or the system lacks something.
     pub fn start(config: &Config, apps: Vec<App>) -> Result<Self, RunError> {
         let sockets = config.media().into_iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        // From here on a socket goes by the address that participants are told.
+        let sockets: Vec<_> = sockets
+            .into_iter()
+            .enumerate()
+            .map(|(place, (bound, socket))| (config.told(place, bound), socket))
+            .collect();
         let addresses: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
         let random = Box::new(|| {
             let mut bytes = [0; 16];
@@ -126,10 +134,19 @@ impl Running {
         let (waker, awoken) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         awoken.set_nonblocking(true)?;
-        let turner =
-            Turner { hall, sockets, inbox, awoken, outlets: HashMap::new(), has_more: false, is_over: false };
+        let timing = Arc::new(Timing::default());
+        let turner = Turner {
+            hall,
+            sockets,
+            inbox,
+            awoken,
+            outlets: HashMap::new(),
+            has_more: false,
+            is_over: false,
+            timing: Arc::clone(&timing),
+        };
         let thread = std::thread::Builder::new().name("sidetone-hall".into()).spawn(|| turner.run())?;
-        Ok(Self { addresses, handle: Handle { commands, waker: Arc::new(waker) }, thread })
+        Ok(Self { addresses, handle: Handle { timing, commands, waker: Arc::new(waker) }, thread })
     }
 
     /// What asks the thread. \[any\]
@@ -197,7 +214,10 @@ impl Handle {
                 let _ = (&*self.waker).write(&[0]);
                 Ok(())
             }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Busy),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.timing.count_full();
+                Err(Busy)
+            }
         }
     }
 }
@@ -223,6 +243,7 @@ struct Turner {
     /// There are more commands than were taken.
     has_more: bool,
     is_over: bool,
+    timing: Arc<Timing>,
 }
 
 impl Turner {
@@ -231,11 +252,13 @@ impl Turner {
         let mut came = Datagram { local: *first, remote: *first, bytes: Vec::with_capacity(BUFFER) };
         while !self.is_over {
             self.sleep();
+            let start = Instant::now();
             self.read(&mut came);
             self.obey();
             self.hall.tick(Instant::now());
             self.say();
             self.send();
+            self.timing.turned(start.elapsed());
         }
         self.hall.counts().clone()
     }
@@ -268,8 +291,10 @@ impl Turner {
                     Err(why) if why.kind() != ErrorKind::WouldBlock => continue,
                     Err(_) => break,
                 }
-                self.hall.datagram(Instant::now(), came);
+                let (taken, before) = (Instant::now(), self.hall.counts().packets_out());
+                self.hall.datagram(taken, came);
                 self.send();
+                self.timing.went(self.hall.counts().packets_out() - before, taken);
             }
         }
     }
@@ -336,7 +361,9 @@ impl Turner {
         for Datagram { local, remote, bytes } in self.hall.take_datagrams() {
             let socket = self.sockets.iter().find(|(address, _)| *address == local);
             // What the system does not take is lost, as on any network.
-            let _ = socket.map(|(_, socket)| socket.send_to(&bytes, remote));
+            if socket.is_some_and(|(_, socket)| socket.send_to(&bytes, remote).is_err()) {
+                self.timing.count_unsent();
+            }
         }
     }
 }

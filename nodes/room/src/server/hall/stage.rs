@@ -262,7 +262,10 @@ impl Stage {
                 match item {
                     News::Came(came) => self.forward(now, shared, came, &mut open),
                     News::Fruitless => shared.counts.fruitless += 1,
-                    News::KeyFrameWanted(slot) => self.forwarder.key_frame_wanted(at, person, slot),
+                    News::KeyFrameWanted(slot) => {
+                        shared.counts.key_frames_wanted += 1;
+                        self.forwarder.key_frame_wanted(at, person, slot);
+                    }
                     News::Reported(kind, interval) => {
                         self.networks.entry(person).and_modify(|network| network.reported(kind, interval));
                     }
@@ -279,7 +282,10 @@ impl Stage {
     /// Takes a packet to all who play its stream.
     fn forward(&mut self, now: Instant, shared: &mut Shared, came: Came, open: &mut Vec<PersonId>) {
         let Came { stream, rid, codec, packet } = came;
-        shared.counts.packets_in += 1;
+        let (is_video, bytes) = (codec.is_video(), packet.payload.len() as u64);
+        let flow = shared.counts.flow(is_video);
+        flow.packets_in += 1;
+        flow.bytes_in += bytes;
         let Some(layer) = rid.map_or(Some(0), |rid| self.forwarder.layer(stream, &rid)) else { return };
         let mut ext = packet.header.ext_vals.clone();
         // Those are of one hop.
@@ -307,7 +313,9 @@ impl Stage {
             });
             match sent {
                 Ok(true) => {
-                    shared.counts.packets_out += 1;
+                    let flow = shared.counts.flow(is_video);
+                    flow.packets_out += 1;
+                    flow.bytes_out += bytes;
                     if !open.contains(&person) {
                         open.push(person);
                     }

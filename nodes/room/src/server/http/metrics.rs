@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::protocol::{Code, word};
-use crate::server::hall::{Counts, Hall, Resumes};
+use crate::server::hall::{Counts, Figures, Flow, Hall, Resumes, Timing};
 use crate::server::media;
 use crate::server::room::Way;
 
@@ -15,7 +15,7 @@ use super::doors::Doors;
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 
 /// The page.
-pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
+pub(super) fn page(hall: &Hall, doors: &Doors, timing: &Timing) -> String {
     let (rooms, links, peers) = hall.sizes();
     let Counts {
         joins,
@@ -24,8 +24,8 @@ pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
         resumes,
         refused,
         stuck,
-        packets_in,
-        packets_out,
+        audio,
+        video,
         unsendable,
         oversized,
         unknown,
@@ -33,6 +33,7 @@ pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
         knocks,
         knocks_refused,
         key_frames_asked,
+        key_frames_wanted,
         peers_failed,
         panics,
     } = hall.counts();
@@ -52,8 +53,6 @@ pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
     one("rooms", "gauge", "Rooms that are there.", rooms as u64);
     one("links", "gauge", "Connections of participants.", links as u64);
     one("peers", "gauge", "Participants with media.", peers as u64);
-    one("packets_in_total", "counter", "RTP packets that came.", *packets_in);
-    one("packets_out_total", "counter", "RTP packets that went out.", *packets_out);
     one("unsendable_total", "counter", "Packets that a participant could not be sent.", *unsendable);
     one("oversized_total", "counter", "Datagrams too long to be looked at.", *oversized);
     one("unknown_total", "counter", "Datagrams that are nobody's, or not signed.", *unknown);
@@ -66,7 +65,6 @@ pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
     one("stuck_total", "counter", "Connections let go since they did not read.", *stuck);
     one("knocks_total", "counter", "Knocks that were answered.", *knocks);
     one("knocks_refused_total", "counter", "Knocks that were one too many.", *knocks_refused);
-    one("key_frames_asked_total", "counter", "Key frames that publishers were asked for.", *key_frames_asked);
     one("peers_failed_total", "counter", "Participants whose media failed.", *peers_failed);
     one("panics_total", "counter", "Panics, each of which ended one participant's media.", *panics);
     let dropped = [
@@ -110,5 +108,93 @@ pub(super) fn page(hall: &Hall, doors: &Doors) -> String {
     );
     let refused = by_code(refused);
     family("refused_total", "counter", "What was refused, by why.", &refused);
+    let streams = hall.streams().into_iter().map(|((source, codec), count)| {
+        (format!("{{source=\"{}\",codec=\"{codec}\"}}", word(&source)), count)
+    });
+    family("streams", "gauge", "Published streams.", &streams.collect::<Vec<_>>());
+    let flows = |of: fn(&Flow) -> [u64; 2]| -> Vec<_> {
+        let media = [("audio", audio), ("video", video)];
+        let values = media.into_iter().flat_map(|(medium, flow)| {
+            let line = move |(dir, value)| (format!("{{dir=\"{dir}\",medium=\"{medium}\"}}"), value);
+            ["in", "out"].into_iter().zip(of(flow)).map(line)
+        });
+        values.collect()
+    };
+    let packets = flows(|flow| [flow.packets_in, flow.packets_out]);
+    family("packets_total", "counter", "RTP packets that came and went out.", &packets);
+    let bytes = flows(|flow| [flow.bytes_in, flow.bytes_out]);
+    family("bytes_total", "counter", "Bytes of their payloads.", &bytes);
+    let key_frames = [("in", *key_frames_wanted), ("out", *key_frames_asked)];
+    let key_frames = key_frames.map(|(dir, count)| (format!("{{dir=\"{dir}\"}}"), count));
+    let help = "Requests for key frames: of participants, and to publishers.";
+    family("key_frame_requests_total", "counter", help, &key_frames);
+    let (full, unsent) = timing.lost();
+    let queues = [("commands", full), ("sockets", unsent), ("links", *stuck)];
+    let queues = queues.map(|(queue, count)| (format!("{{queue=\"{queue}\"}}"), count));
+    family("queue_full_total", "counter", "What found no room in a queue, by which.", &queues);
+    let help = "From reading a packet to handing it on to the sockets; quantiles since the scrape before.";
+    summary(&mut page, "forward_seconds", help, &timing.forward.figures());
+    let help = "Turns of the thread that does all the work; quantiles since the scrape before.";
+    summary(&mut page, "hall_turn_seconds", help, &timing.turn.figures());
+    process(&mut page);
     page
+}
+
+fn summary(page: &mut String, name: &str, help: &str, figures: &Figures) {
+    let Figures { count, sum, p50, p99, max } = figures;
+    // Writing to a string does not fail.
+    let _ = write!(
+        page,
+        "# HELP sidetone_room_{name} {help}\n# TYPE sidetone_room_{name} summary\n\
+         sidetone_room_{name}{{quantile=\"0.5\"}} {p50}\n\
+         sidetone_room_{name}{{quantile=\"0.99\"}} {p99}\n\
+         sidetone_room_{name}_sum {sum}\nsidetone_room_{name}_count {count}\n\
+         # HELP sidetone_room_{name}_max The greatest of all.\n# TYPE sidetone_room_{name}_max gauge\n\
+         sidetone_room_{name}_max {max}\n"
+    );
+}
+
+/// What the system says of this process, under the names that Prometheus' own clients use;
+/// nothing where there is no /proc.
+fn process(page: &mut String) {
+    let files = std::fs::read_dir("/proc/self/fd").map(Iterator::count);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    let memory = kib.and_then(|kib| kib.trim().parse::<u64>().ok()).map(|kib| kib * 1_024);
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    for (name, kind, help, value) in [
+        ("resident_memory_bytes", "gauge", "Memory in use.", memory.map(|bytes| bytes.to_string())),
+        ("open_fds", "gauge", "Open files and sockets.", files.ok().map(|files| files.to_string())),
+        ("cpu_seconds_total", "counter", "Time on processors.", cpu_seconds(&stat).map(|s| s.to_string())),
+    ] {
+        if let Some(value) = value {
+            // Writing to a string does not fail.
+            let _ = write!(
+                page,
+                "# HELP process_{name} {help}\n# TYPE process_{name} {kind}\nprocess_{name} {value}\n"
+            );
+        }
+    }
+}
+
+/// proc_pid_stat(5): the fields `utime` and `stime`, in ticks of which Linux has 100 a second
+/// for programs on all its machines. The name before them may have anything in it, up to
+/// the last parenthesis.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u32>().ok().map(f64::from);
+    Some((ticks()? + ticks()?) / 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_on_processors_is_read_past_any_name() {
+        let stat = "7 (a) b) R 1 1 1 0 -1 4194304 90 0 0 0 250 75 0 0 20 0 1 0 100 1 1";
+        assert_eq!(cpu_seconds(stat), Some(3.25));
+        assert_eq!(cpu_seconds(""), None);
+        assert_eq!(cpu_seconds("7 (a) R 1"), None);
+    }
 }

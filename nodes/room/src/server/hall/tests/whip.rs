@@ -385,10 +385,10 @@ fn ice_goes_on_by_patch_and_only_where_it_is_said_which() {
     alice.accept(&crate::protocol::sdp::restarted(&alice.answer, &ice).expect("an answer"));
     // Were it not for the restart, nobody would be asked any more.
     world.carry(&mut [&mut alice], Duration::from_secs(60));
-    let before = world.hall.counts().packets_in;
+    let before = world.hall.counts().packets_in();
     alice.send(world.now, 1, 0);
     world.carry(&mut [&mut alice], Duration::from_millis(100));
-    assert_eq!(world.hall.counts().packets_in, before + 1);
+    assert_eq!(world.hall.counts().packets_in(), before + 1);
     // More than may be asked.
     let codes: Vec<_> =
         (0..300).map(|_| world.whip(patch(&id, "alice", Some(&newer), "")).status()).collect();
