@@ -12,7 +12,7 @@ mod script;
 pub mod smoke;
 mod target;
 
-use target::{codec, file, graph, net, plugin, recording, room, rtp};
+use target::{codec, file, graph, net, plugin, recording, room, rtp, server};
 
 /// Something that reads foreign bytes.
 pub struct Target {
@@ -43,6 +43,11 @@ pub const TARGETS: &[Target] = &[
     recording::RECORDING,
     room::DATAGRAM,
     room::URL,
+    server::DATAGRAMS,
+    server::MESSAGES,
+    server::MESSAGES_TOLD,
+    server::OFFERS,
+    server::TOKEN,
     rtp::AV1_PAYLOADS,
     rtp::JITTER_AV1,
     rtp::JITTER_OPUS,

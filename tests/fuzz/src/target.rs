@@ -8,3 +8,4 @@ pub(crate) mod plugin;
 pub(crate) mod recording;
 pub(crate) mod room;
 pub(crate) mod rtp;
+pub(crate) mod server;

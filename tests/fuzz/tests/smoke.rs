@@ -60,6 +60,31 @@ fn room_urls_of_any_text_never_panic() {
 }
 
 #[test]
+fn tokens_of_any_text_never_panic() {
+    survives("room_token", 150_000);
+}
+
+#[test]
+fn what_participants_say_never_panics_a_server() {
+    survives("room_messages", 900);
+}
+
+#[test]
+fn what_participants_offer_never_panics_a_server() {
+    survives("room_offer", 250);
+}
+
+#[test]
+fn what_is_sent_to_a_server_never_panics_it() {
+    survives("room_datagrams", 600);
+}
+
+#[test]
+fn what_a_server_says_never_panics_a_participant() {
+    survives("room_told", 35_000);
+}
+
+#[test]
 fn manifests_of_any_text_never_panic_and_are_written_as_they_are_read() {
     survives("manifest", 30_000);
 }

@@ -1,0 +1,4 @@
+//! Run it with `cargo fuzz run room_told`; see the README.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| sidetone_fuzz::run("room_told", bytes));
