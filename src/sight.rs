@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sidetone::{EventKind, Snapshot, Update, Watch};
+use sidetone_room::events::RoomEvent;
 
 /// Events that are remembered.
 const EVENTS: usize = 32;
@@ -54,9 +55,17 @@ impl Events {
 }
 
 /// Whether an event is worth a line. Levels come five times a second for every
-/// speaker, figures stand in the report, and the end of a node is no news.
-pub(crate) const fn is_news(kind: &EventKind) -> bool {
-    !matches!(kind, EventKind::Level { .. } | EventKind::Ended | EventKind::Figure(_))
+/// speaker, a room's volumes, networks and limits every second or two, figures stand in
+/// the report, and the end of a node is no news.
+pub(crate) fn is_news(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Level { .. } | EventKind::Ended | EventKind::Figure(_) => false,
+        EventKind::Own(words) => !matches!(
+            words.get(),
+            Some(RoomEvent::Volumes { .. } | RoomEvent::Quality { .. } | RoomEvent::Limit { .. })
+        ),
+        _ => true,
+    }
 }
 
 /// Looks at a running engine for one sort of asker: what happened lately is

@@ -11,6 +11,7 @@ mod edit;
 mod latency;
 mod plugins;
 mod record;
+mod room;
 mod samples;
 mod tune;
 mod udp;

@@ -5,19 +5,28 @@
 //! publish, each may stay unlinked → for each participant `audio`, `video`, `screen`
 //! and `screen_audio`: its RTP packets.
 //!
-//! Parameters: `url`, required: `mem://ROOM`, a room inside this engine, or
-//! `udp://LOCAL_IP:PORT?remote=IP:PORT`, plain RTP between two addresses;
-//! `user`, required, 1 to 64 characters: the name that others see; `timeout_ms`,
-//! 200 to 60,000 ms, default 3,000: over udp, a participant of whom nothing is
-//! heard for so long has left (reports come every second, so below 2,000 ms
-//! packets must flow); `allow_remote`, true or false, default false: lets udp
-//! use addresses other than this machine's own (packets are not encrypted).
+//! Parameters: `url`, required: `mem://ROOM`, a room inside this engine,
+//! `udp://LOCAL_IP:PORT?remote=IP:PORT`, plain RTP between two addresses, or
+//! `ws://HOST:PORT` and `wss://HOST:PORT`, a room server such as `sidetone serve`;
+//! `user`, 1 to 64 characters: the name that others see, for a room server its
+//! token's; `token`, what a room server is shown; `auto_publish` and `auto_play`,
+//! true or false, default true: whether each input is published with its first
+//! packet, and whether others' streams come without being asked for; `ca_file`, a
+//! PEM file of the certificates that vouch for a `wss://` server, default those that
+//! this machine trusts; `timeout_ms`, 200 to 60,000 ms, default 3,000: over udp, a
+//! participant of whom nothing is heard for so long has left (reports come every
+//! second, so below 2,000 ms packets must flow); `allow_remote`, true or false,
+//! default false: lets udp and ws use addresses other than this machine's own
+//! (packets, or messages, are not encrypted).
 //!
-//! Latency: none over mem; over udp the system's.
+//! Latency: none over mem; over udp and ws the system's.
 //!
 //! Events: a participant joined or left and why; began or ceased to send a
 //! stream; a key frame was requested; the same user joined again elsewhere,
-//! which ends this login. Packets that come before a template has linked their
+//! which ends this login; from a room server whatever `RoomEvent` has: joining,
+//! reconnecting, volumes, who is speaking, networks and more. A room server's node is
+//! told `Command`s: publish, play, mute, renew, leave. A break is mended by itself; a
+//! server that does not let in at first is a fault. Packets that come before a template has linked their
 //! participant wait for up to 1 s from when it joined, 2,048 a stream, and go
 //! as unlinked after that. A newcomer makes every publisher send a key frame.
 //! When the graph stops, the room says goodbye and takes what others still send
@@ -28,7 +37,8 @@
 //! second carry the user's name (§ 6.5.1), goodbye (§ 6.6) leaves, picture loss
 //! indication (RFC 4585 § 6.3.1) asks for a key frame, REMB
 //! (draft-alvestrand-rmcat-remb) for a bit rate; the abs-capture-time header
-//! extension tells when a packet was captured.
+//! extension tells when a packet was captured. ws is docs/protocol.md, with media by
+//! WebRTC: ICE, DTLS-SRTP, NACK and transport-wide congestion control, by str0m.
 //!
 //! ```toml
 //! sidetone = 1
@@ -44,16 +54,18 @@ use std::time::Duration;
 use sidetone_core::registry::declared;
 use sidetone_core::{
     Codec, Context, Control, Fault, FaultKind, Finish, Format, LeaveReason, MediaType, Medium, Mismatch,
-    Node, NodeError, NodeSpec, ParamSpec, Params, Placement, PortSpec, Setup, Through, Timestamp,
+    Node, NodeError, NodeSpec, ParamSpec, Placement, PortSpec, Setup, Through, Timestamp,
 };
 
+use crate::client::session::Command;
+use crate::login::Login;
 use crate::mem::MemTransport;
 use crate::peers::{GROUP, OUTPUTS, Peers, SOURCES};
 use crate::protocol::{Kind, Source};
-use crate::rtcp::is_name;
 use crate::transport::Transport;
 use crate::udp::{self, UdpTransport};
 use crate::url::Url;
+use crate::ws::WsTransport;
 
 /// The kind.
 pub(crate) const SPEC: NodeSpec = NodeSpec {
@@ -82,9 +94,17 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
             .by_name(),
     ],
     params: &[
-        ParamSpec::text("url", "", "Where the room is: mem://ROOM or udp://LOCAL_IP:PORT?remote=IP:PORT.")
-            .required(),
-        ParamSpec::text("user", "", "The name that others see, 1 to 64 characters.").required(),
+        ParamSpec::text(
+            "url",
+            "",
+            "Where the room is: mem://ROOM, udp://LOCAL_IP:PORT?remote=IP:PORT or ws://HOST:PORT.",
+        )
+        .required(),
+        ParamSpec::text("user", "", "The name that others see, 1 to 64 characters; by ws the token's."),
+        ParamSpec::text("token", "", "By ws, what says who this is: see `sidetone token`."),
+        ParamSpec::bool("auto_publish", true, "By ws, whether each input is published by itself."),
+        ParamSpec::bool("auto_play", true, "By ws, whether others' streams come by themselves."),
+        ParamSpec::text("ca_file", "", "By wss, a PEM file of whom to trust; the system's when empty."),
         ParamSpec::int(
             "timeout_ms",
             3_000,
@@ -93,12 +113,16 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
             "Over udp, silence after which a participant has left.",
         )
         .unit("ms"),
-        ParamSpec::bool("allow_remote", false, "Lets udp use addresses other than this machine's own."),
+        ParamSpec::bool(
+            "allow_remote",
+            false,
+            "Lets udp and ws use addresses other than this machine's own.",
+        ),
     ],
     placement: Placement::Own,
     real_time: false,
     negotiate: &|offer| {
-        let (url, _) = login(offer.params)?;
+        let url = Login::of(offer.params, false)?.url;
         let beyond = offer.inputs.iter().skip(udp::SOURCES.len()).position(Option::is_some);
         if let (Url::Udp { .. }, Some(port)) = (url, beyond) {
             return Err(Mismatch {
@@ -115,28 +139,6 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
 
 /// How long packets of others are waited for once we have said goodbye.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// Where the room is, and who enters it.
-fn login(params: &Params) -> Result<(Url, &str), NodeError> {
-    let user = params.text("user");
-    if !is_name(user) {
-        let user = user.escape_debug();
-        let why = format!("must be 1 to 64 characters on one line, at most 255 bytes, not \"{user}\"");
-        return Err(NodeError::Param { name: "user", why });
-    }
-    let refused = |why| NodeError::Param { name: "url", why };
-    let url = Url::parse(params.text("url")).map_err(refused)?;
-    if let Url::Udp { local, remote } = url {
-        let stays = local.ip().is_loopback() && remote.ip().is_loopback();
-        if !stays && !params.bool("allow_remote") {
-            return Err(refused(format!(
-                "leaves this machine ({local} to {remote}) and nothing is encrypted: \
-                 use addresses such as 127.0.0.1, or set allow_remote = true"
-            )));
-        }
-    }
-    Ok((url, user))
-}
 
 const fn medium_of(source: Source) -> Medium {
     match source.kind() {
@@ -156,18 +158,18 @@ struct Join {
 
 impl Join {
     fn new(setup: &Setup<'_>) -> Result<Self, NodeError> {
-        let (url, user) = login(setup.params)?;
-        let transport: Box<dyn Transport> = match url {
-            Url::Mem { room } => Box::new(MemTransport::enter(setup, &room, user)),
-            Url::Udp { local, remote } => Box::new(UdpTransport::open(setup, local, remote, user)?),
-            Url::Server(_) => unreachable!(),
+        let login = Login::of(setup.params, true)?;
+        let transport: Box<dyn Transport> = match &login.url {
+            Url::Mem { room } => Box::new(MemTransport::enter(setup, room, &login.user)),
+            Url::Udp { local, remote } => Box::new(UdpTransport::open(setup, *local, *remote, &login.user)?),
+            Url::Server(server) => Box::new(WsTransport::open(setup, server, &login)?),
         };
         Ok(Self { transport, peers: Peers::default(), publishes: [false; SOURCES], until: None })
     }
 
     /// Takes from the room and sends to it; asks to be called when more is due.
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
-        self.transport.poll(cx, &mut self.peers);
+        self.transport.poll(cx, &mut self.peers)?;
         for source in Source::ALL {
             self.publish(cx, source)?;
         }
@@ -236,6 +238,12 @@ impl Node for Join {
         from: Option<Through>,
         _: &mut Context<'_>,
     ) -> Result<(), Fault> {
+        if let Control::Own(own) = control
+            && let Some(command) = own.get::<Command>()
+        {
+            self.transport.command(command.clone());
+            return Ok(());
+        }
         // What a participant's decoder asks for is for that participant to do.
         let Some(Through { port, key: Some(key) }) = from else { return Ok(()) };
         if let (Some(source), Control::KeyFrame | Control::Bitrate { .. }) = (Source::ALL.get(port), control)

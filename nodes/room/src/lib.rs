@@ -3,6 +3,7 @@
 pub mod client;
 pub mod events;
 mod join;
+mod login;
 mod mem;
 mod munge;
 mod peers;
@@ -20,6 +21,7 @@ mod transport;
 mod udp;
 mod udp_reader;
 pub mod url;
+mod ws;
 
 use sidetone_core::NodeSpec;
 

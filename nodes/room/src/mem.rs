@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
 use sidetone_core::{
-    Context, Control, DropReason, EventKind, Frame, Key, LeaveReason, NodeWaker, Setup, Timestamp,
+    Context, Control, DropReason, EventKind, Fault, Frame, Key, LeaveReason, NodeWaker, Setup, Timestamp,
 };
 
 use crate::peers::{Peers, SOURCES, ask_key_frame};
@@ -270,7 +270,7 @@ impl MemTransport {
 }
 
 impl Transport for MemTransport {
-    fn poll(&mut self, cx: &mut Context<'_>, peers: &mut Peers) {
+    fn poll(&mut self, cx: &mut Context<'_>, peers: &mut Peers) -> Result<(), Fault> {
         let seen = self.version;
         self.look(cx, peers);
         self.drain(cx, peers);
@@ -278,6 +278,7 @@ impl Transport for MemTransport {
             self.see_off(cx, peers);
         }
         self.pass_bitrates(cx);
+        Ok(())
     }
 
     fn publish(&mut self, cx: &mut Context<'_>, source: Source, frame: Frame) {

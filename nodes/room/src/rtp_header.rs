@@ -14,6 +14,8 @@ pub struct RtpHeader {
     pub payload_type: u8,
     /// The last packet of a picture, or the first of a talk spurt.
     pub marker: bool,
+    /// Counts packets.
+    pub sequence: u16,
     /// Media time in the codec's clock.
     pub timestamp: u32,
     /// Whose.
@@ -22,6 +24,8 @@ pub struct RtpHeader {
     pub captured_ntp: Option<u64>,
     /// How loud its sound is, 0 to 127 dB below full scale, likewise.
     pub loudness: Option<u8>,
+    /// Where the payload begins in the packet, and how long it is, without padding.
+    pub payload: (usize, usize),
 }
 
 /// Whether a datagram that shares RTP's port is RTCP, RFC 5761 § 4. \[any\]
@@ -57,20 +61,50 @@ impl RtpHeader {
             }
             rest = &rest[4 + length..];
         }
+        let begins = bytes.len() - rest.len();
         if fixed[0] & 0x20 != 0 {
             let padding = usize::from(*rest.last()?);
             if padding == 0 || padding > rest.len() {
                 return None;
             }
+            rest = &rest[..rest.len() - padding];
         }
         Some(Self {
             payload_type: fixed[1] & 0x7f,
             marker: fixed[1] & 0x80 != 0,
+            sequence: u16::from_be_bytes([fixed[2], fixed[3]]),
             timestamp: word(fixed, 4),
             ssrc: Ssrc(word(fixed, 8)),
             captured_ntp,
             loudness,
+            payload: (begins, rest.len()),
         })
+    }
+}
+
+/// Writes the header of a packet that carries these two extensions, where it has them, in
+/// the one-byte form, RFC 8285 § 4.2. The padding bit is never set.
+pub fn write(out: &mut Vec<u8>, header: &RtpHeader) {
+    let mut extensions = Vec::with_capacity(12);
+    if let Some(ntp) = header.captured_ntp {
+        extensions.push(ABS_CAPTURE_TIME_ID << 4 | 7);
+        extensions.extend(ntp.to_be_bytes());
+    }
+    if let Some(loudness) = header.loudness {
+        extensions.extend([AUDIO_LEVEL_ID << 4, loudness & 0x7f]);
+    }
+    extensions.resize(extensions.len().next_multiple_of(4), 0);
+    let has_extensions = !extensions.is_empty();
+    out.push(0x80 | u8::from(has_extensions) << 4);
+    out.push(header.payload_type & 0x7f | u8::from(header.marker) << 7);
+    out.extend(header.sequence.to_be_bytes());
+    out.extend(header.timestamp.to_be_bytes());
+    out.extend(header.ssrc.0.to_be_bytes());
+    if has_extensions {
+        out.extend([0xbe, 0xde, 0]);
+        #[allow(clippy::cast_possible_truncation)] // at most 12 bytes
+        out.push((extensions.len() / 4) as u8);
+        out.extend(extensions);
     }
 }
 
@@ -108,16 +142,39 @@ mod tests {
         let header = RtpHeader::read(&packet).unwrap();
         assert_eq!((header.captured_ntp, header.loudness), (Some(0x0102_0304_0506_0708), Some(30)));
         assert_eq!((header.payload_type, header.marker, header.ssrc), (45, true, Ssrc(0x0102_0304)));
-        assert_eq!(header.timestamp, 9);
+        assert_eq!((header.timestamp, header.sequence, header.payload), (9, 1, (36, 1)));
         for length in 0..32 {
             assert_eq!(RtpHeader::read(&packet[..length]), None, "cut to {length} bytes");
         }
     }
 
     #[test]
+    fn what_is_written_is_read_again() {
+        let header = RtpHeader {
+            payload_type: 111,
+            marker: true,
+            sequence: 65_535,
+            timestamp: 0x0102_0304,
+            ssrc: Ssrc(9),
+            captured_ntp: None,
+            loudness: None,
+            payload: (12, 2),
+        };
+        for (captured_ntp, loudness, begins) in
+            [(None, None, 12), (Some(7), None, 28), (None, Some(127), 20), (Some(u64::MAX), Some(0), 28)]
+        {
+            let header = RtpHeader { captured_ntp, loudness, payload: (begins, 2), ..header };
+            let mut bytes = Vec::new();
+            write(&mut bytes, &header);
+            bytes.extend([1, 2]);
+            assert_eq!(RtpHeader::read(&bytes), Some(header));
+        }
+    }
+
+    #[test]
     fn padding_longer_than_the_packet_is_refused() {
         let packet = |padding| [0xa0, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, padding];
-        assert!(RtpHeader::read(&packet(2)).is_some());
+        assert_eq!(RtpHeader::read(&packet(2)).unwrap().payload, (12, 0));
         assert!(RtpHeader::read(&packet(3)).is_none());
         assert!(RtpHeader::read(&packet(0)).is_none());
     }

@@ -1,8 +1,9 @@
 //! `Transport`: what leads from the room node to the other participants. Each
 //! scheme of the room's URL has one.
 
-use sidetone_core::{Context, Control, Frame, Key, Timestamp};
+use sidetone_core::{Context, Control, Fault, Frame, Key, Timestamp};
 
+use crate::client::session::Command;
 use crate::peers::Peers;
 use crate::protocol::Source;
 
@@ -10,7 +11,10 @@ use crate::protocol::Source;
 /// on the node's lane.
 pub(crate) trait Transport: Send {
     /// Takes what has come from others, and does what is due.
-    fn poll(&mut self, cx: &mut Context<'_>, peers: &mut Peers);
+    ///
+    /// # Errors
+    /// The room is not to be had.
+    fn poll(&mut self, cx: &mut Context<'_>, peers: &mut Peers) -> Result<(), Fault>;
 
     /// Sends a packet to everyone.
     fn publish(&mut self, cx: &mut Context<'_>, source: Source, frame: Frame);
@@ -20,6 +24,9 @@ pub(crate) trait Transport: Send {
 
     /// Sends a message upstream to participant `key`, about what it publishes.
     fn ask(&mut self, key: Key, source: Source, control: &Control);
+
+    /// Does what the program asks of its participant, where that can be asked.
+    fn command(&mut self, _: Command) {}
 
     /// Says that we leave by choice. Packets of others are still taken.
     fn say_goodbye(&mut self, now: Timestamp);

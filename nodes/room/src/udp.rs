@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use sidetone_core::rtp::{Ssrc, ntp_of, timestamp_of};
 use sidetone_core::{
-    Context, Control, DropReason, Flags, Format, Frame, Key, LeaveReason, Medium, NodeError, Setup, Timestamp,
+    Context, Control, DropReason, Fault, Flags, Format, Frame, Key, LeaveReason, Medium, NodeError, Setup,
+    Timestamp,
 };
 
 use crate::peers::{Peers, ask_key_frame};
@@ -234,7 +235,7 @@ impl UdpTransport {
 }
 
 impl Transport for UdpTransport {
-    fn poll(&mut self, cx: &mut Context<'_>, peers: &mut Peers) {
+    fn poll(&mut self, cx: &mut Context<'_>, peers: &mut Peers) -> Result<(), Fault> {
         for (count, reason) in [
             (&self.inbox.overflow, DropReason::Overflow),
             (&self.inbox.corrupt, DropReason::Corrupt),
@@ -267,6 +268,7 @@ impl Transport for UdpTransport {
             self.flush();
             self.next_report = cx.now() + REPORT_EVERY;
         }
+        Ok(())
     }
 
     fn publish(&mut self, cx: &mut Context<'_>, source: Source, frame: Frame) {

@@ -38,6 +38,14 @@ pub struct ServerUrl {
     pub path: String,
 }
 
+impl ServerUrl {
+    /// Whether it is this machine, as far as its name says. \[any\]
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { secure, host, port, path } = self;

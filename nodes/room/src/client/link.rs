@@ -1,10 +1,19 @@
 //! `Link`: one connection to a server, by WebSocket: a task that carries messages both
 //! ways until it is dropped.
 
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use futures_util::{SinkExt, StreamExt};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -21,6 +30,49 @@ use crate::url::ServerUrl;
 const MOST_BYTES: usize = 1 << 20;
 /// Messages that wait to be sent; with one more the connection is given up.
 const WAITING: usize = 256;
+
+/// Whom this machine trusts, by Debian's place for it.
+const TRUSTED: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Why no server can be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// A file of certificates cannot be read.
+    #[error("{}: {why}; name a PEM file of the certificates to trust by ca_file", .file.display())]
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        why: pem::Error,
+    },
+    /// There is none in it.
+    #[error("{} holds no certificate that can be trusted", .0.display())]
+    Empty(PathBuf),
+    /// This machine's cryptography does not do.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+}
+
+/// How to connect by TLS to servers whose certificates these in a PEM file vouch for, or
+/// those that this machine trusts. \[control\]
+///
+/// # Errors
+/// The file cannot be read, or holds none.
+pub fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
+    let file = file.unwrap_or(Path::new(TRUSTED));
+    let refused = |why| TrustError::Read { file: file.to_owned(), why };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(refused)? {
+        // One that rustls does not take vouches for nobody.
+        let _ = roots.add(certificate.map_err(refused)?);
+    }
+    if roots.is_empty() {
+        return Err(TrustError::Empty(file.to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+}
 
 /// What is heard over a connection.
 #[derive(Debug)]
@@ -45,13 +97,14 @@ impl Link {
     /// runtime.
     pub(super) fn open(
         url: &ServerUrl,
+        tls: Option<Arc<ClientConfig>>,
         id: ConnectionId,
         heard: mpsc::Sender<(ConnectionId, Heard)>,
     ) -> Self {
         let (say, said) = mpsc::channel(WAITING);
         let url = url.clone();
         let task = tokio::spawn(async move {
-            let why = match talk(&url, id, said, &heard).await {
+            let why = match talk(&url, tls, id, said, &heard).await {
                 Ok(why) => why,
                 Err(why) => why.to_string(),
             };
@@ -76,11 +129,12 @@ impl Drop for Link {
 /// Connects, and carries messages until one side ends it.
 async fn talk(
     url: &ServerUrl,
+    tls: Option<Arc<ClientConfig>>,
     id: ConnectionId,
     mut said: mpsc::Receiver<Request>,
     heard: &mpsc::Sender<(ConnectionId, Heard)>,
 ) -> Result<String, tungstenite::Error> {
-    let mut socket = connect(url).await?;
+    let mut socket = connect(url, tls).await?;
     if heard.send((id, Heard::Opened)).await.is_err() {
         return Ok(String::new());
     }
@@ -112,11 +166,26 @@ async fn talk(
     }
 }
 
-async fn connect(url: &ServerUrl) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
+/// What a connection is made of: TCP, or TLS over it.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn connect(
+    url: &ServerUrl,
+    tls: Option<Arc<ClientConfig>>,
+) -> Result<WebSocketStream<Box<dyn Stream>>, tungstenite::Error> {
     let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
     stream.set_nodelay(true)?;
     // What is still to be sent when it is given up goes nowhere: the link is broken.
     stream.set_zero_linger()?;
+    let stream: Box<dyn Stream> = match tls {
+        None => Box::new(stream),
+        Some(tls) => {
+            let name = ServerName::try_from(url.host.clone()).map_err(io::Error::other)?;
+            Box::new(TlsConnector::from(tls).connect(name, stream).await?)
+        }
+    };
     let mut request = url.to_string().into_client_request()?;
     request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     let config =

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use sidetone_core::Timestamp;
 use str0m::net::Transmit;
 use tokio::net::UdpSocket;
@@ -46,6 +47,8 @@ const HEARD: usize = 64;
 pub struct Settings {
     /// Where the server is.
     pub url: ServerUrl,
+    /// How TLS connects, for a server that wants that: see [`trust`](crate::client::link::trust).
+    pub tls: Option<Arc<ClientConfig>>,
     /// How it takes part.
     pub options: Options,
     /// What its media connections are made of.
@@ -86,12 +89,13 @@ pub enum Happening {
 /// left to give any. Ends within a second of that. To be run within a runtime with time
 /// and network.
 pub async fn run(settings: Settings, mut orders: mpsc::Receiver<Order>, tell: impl FnMut(Happening)) {
-    let Settings { url, options, peers, rng } = settings;
+    let Settings { url, tls, options, peers, rng } = settings;
     let (hear, mut heard) = mpsc::channel(HEARD);
     let start = Instant::now();
     let mut this = Participant {
         start,
         url,
+        tls,
         peers,
         session: Session::new(options, rng),
         link: None,
@@ -170,6 +174,7 @@ struct Participant<F> {
     /// What was the beginning on the session's clock.
     start: Instant,
     url: ServerUrl,
+    tls: Option<Arc<ClientConfig>>,
     peers: Arc<PeerConfig>,
     session: Session,
     link: Option<Link>,
@@ -236,7 +241,9 @@ impl<F: FnMut(Happening)> Participant<F> {
 
     fn output(&mut self, output: Output) {
         match output {
-            Output::Open(id) => self.link = Some(Link::open(&self.url, id, self.hear.clone())),
+            Output::Open(id) => {
+                self.link = Some(Link::open(&self.url, self.tls.clone(), id, self.hear.clone()))
+            }
             Output::Close(id) => {
                 self.link.take_if(|link| link.id == id);
             }

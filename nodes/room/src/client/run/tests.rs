@@ -42,7 +42,7 @@ impl Program {
         let peers = Arc::new(PeerConfig::new().expect("a certificate"));
         let (orders, asked) = mpsc::channel(1_024);
         let (tell, happened) = mpsc::unbounded_channel();
-        let settings = Settings { url, options, peers, rng: fastrand::Rng::with_seed(1) };
+        let settings = Settings { url, tls: None, options, peers, rng: fastrand::Rng::with_seed(1) };
         let told = move |happening| drop(tell.send(happening));
         tokio::spawn(run(settings, asked, told));
         Self { user, orders, happened, events: Vec::new(), packets: HashMap::new(), key_frames_wanted: 0 }

@@ -1,0 +1,494 @@
+//! `WsTransport`: a room server, over WebSocket and WebRTC.
+//!
+//! A thread of its own runs the participant ([`client::run`](crate::client::run)); the
+//! node and it talk by bounded queues. Events go by a queue of their own, so that no
+//! flood of packets displaces one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use crossbeam_queue::{ArrayQueue, SegQueue};
+use sidetone_core::frame::FramePool;
+use sidetone_core::rtp::{Ssrc, ntp_of, payload_type, timestamp_of};
+use sidetone_core::{
+    Context, Control, DropReason, EventKind, Fault, FaultKind, Flags, Format, Frame, Header, Key,
+    LeaveReason, NodeError, NodeWaker, Own, Setup, Timestamp,
+};
+use str0m::rtp::{AbsCaptureTime, ExtensionValues};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+
+use crate::client::link;
+use crate::client::peer_connection::{Incoming, Outgoing, PeerConfig};
+use crate::client::run::{self, Happening, Order, Settings};
+use crate::client::session::{Command, Options, Publish};
+use crate::events::{RoomEvent, RoomState};
+use crate::login::Login;
+use crate::peers::{Peers, SOURCES, ask_key_frame};
+use crate::protocol::{Client, Kind, Left, Source, StreamId, UserName};
+use crate::rtp_header::{self, RtpHeader};
+use crate::transport::Transport;
+use crate::udp_reader::MOST_BYTES;
+use crate::url::ServerUrl;
+
+/// Packets that wait for the node, and orders that wait for the participant.
+const INBOX: usize = 2_048;
+const ORDERS: usize = 1_024;
+/// A capture time further from now than this is not believed.
+const CAPTURE_SANITY: Duration = Duration::from_secs(10);
+/// Of what gets through this part is used, and so much of it is left to sound.
+const USED: f64 = 0.9;
+const SOUND_BPS: f64 = 64_000.0;
+/// An encoder is asked for another bitrate when that differs by so much of it.
+const STEP: f64 = 0.05;
+
+/// One participant's way to a room server.
+pub(crate) struct WsTransport {
+    user: UserName,
+    orders: mpsc::Sender<Order>,
+    inbox: Arc<Inbox>,
+    thread: Option<JoinHandle<()>>,
+    /// Streams are published when their first packet comes.
+    auto_publish: bool,
+    /// The streams of our own, once they were published.
+    published: [Option<StreamId>; SOURCES],
+    people: BTreeMap<UserName, Key>,
+    /// Others' streams, by number.
+    streams: BTreeMap<u32, Stream>,
+    /// What the server wants of a stream at most, what gets through of all, and what the
+    /// encoders were asked for, in bits per second.
+    limits: [Option<u64>; SOURCES],
+    estimate: Option<u64>,
+    asked: [Option<u64>; SOURCES],
+    has_joined: bool,
+    is_over: bool,
+}
+
+/// Somebody else's stream.
+struct Stream {
+    id: StreamId,
+    key: Key,
+    source: Source,
+    packets: u64,
+}
+
+/// What comes from the participant's thread.
+struct Inbox {
+    packets: ArrayQueue<Packet>,
+    told: SegQueue<Told>,
+    /// Packets that found no room, and that could not be sent.
+    overflow: AtomicU64,
+    unsent: AtomicU64,
+}
+
+struct Packet {
+    no: u32,
+    header: RtpHeader,
+    frame: Frame,
+}
+
+enum Told {
+    Event(RoomEvent),
+    KeyFrameWanted(StreamId),
+    Estimate(u64),
+}
+
+impl WsTransport {
+    /// Starts the participant. \[control\]
+    ///
+    /// # Errors
+    /// The run is in virtual time, TLS or DTLS cannot be had, or a thread.
+    pub(crate) fn open(setup: &Setup<'_>, server: &ServerUrl, login: &Login<'_>) -> Result<Self, NodeError> {
+        let unavailable = |why: String| NodeError::Unavailable(why);
+        if setup.virtual_time {
+            return Err(unavailable(
+                "ws:// needs real time, since the server lives in it: run in real time, or use mem://ROOM"
+                    .into(),
+            ));
+        }
+        let user = UserName::new(&login.user).map_err(|why| unavailable(why.to_string()))?;
+        let ca_file = Some(setup.params.text("ca_file")).filter(|file| !file.is_empty()).map(Path::new);
+        let tls = server.secure.then(|| link::trust(ca_file)).transpose();
+        let tls = tls.map_err(|why| NodeError::Param { name: "ca_file", why: why.to_string() })?;
+        let settings = Settings {
+            url: server.clone(),
+            tls,
+            options: Options {
+                token: login.token.to_owned(),
+                auto_play: setup.params.bool("auto_play"),
+                client: Client { name: "sidetone".into(), version: env!("CARGO_PKG_VERSION").into() },
+                retry_for: None,
+            },
+            peers: Arc::new(PeerConfig::new().map_err(|why| unavailable(why.to_string()))?),
+            rng: fastrand::Rng::new(),
+        };
+        let (orders, asks) = mpsc::channel(ORDERS);
+        let inbox = Arc::new(Inbox {
+            packets: ArrayQueue::new(INBOX),
+            told: SegQueue::new(),
+            overflow: AtomicU64::new(0),
+            unsent: AtomicU64::new(0),
+        });
+        let mut teller = Teller {
+            inbox: Arc::clone(&inbox),
+            waker: setup.waker.clone(),
+            pool: FramePool::new(INBOX),
+            bytes: Vec::with_capacity(MOST_BYTES),
+        };
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|why| unavailable(format!("cannot watch sockets: {why}")))?;
+        let thread = std::thread::Builder::new().name("room.join ws".into());
+        let thread = thread.spawn(move || {
+            runtime.block_on(run::run(settings, asks, |happening| teller.tell(happening)));
+            runtime.shutdown_background();
+        });
+        let thread = thread.map_err(|why| unavailable(format!("cannot start a thread: {why}")))?;
+        Ok(Self {
+            user,
+            orders,
+            inbox,
+            thread: Some(thread),
+            auto_publish: setup.params.bool("auto_publish"),
+            published: Default::default(),
+            people: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            limits: [None; SOURCES],
+            estimate: None,
+            asked: [None; SOURCES],
+            has_joined: false,
+            is_over: false,
+        })
+    }
+
+    fn order(&self, order: Order) -> bool {
+        self.orders.try_send(order).is_ok()
+    }
+
+    /// The id that a stream of ours has where nobody says otherwise.
+    fn id(&self, source: Source) -> Option<StreamId> {
+        StreamId::new(&format!("{}/{}", self.user, source.word())).ok()
+    }
+
+    /// A source of ours, by its stream's id.
+    fn source(&self, stream: &StreamId) -> Option<Source> {
+        let place = self.published.iter().position(|published| published.as_ref() == Some(stream))?;
+        Source::ALL.get(place).copied()
+    }
+
+    fn happened(&mut self, cx: &mut Context<'_>, peers: &mut Peers, event: RoomEvent) -> Result<(), Fault> {
+        let mut fault = None;
+        match &event {
+            RoomEvent::State(RoomState::Joined { .. }) => self.has_joined = true,
+            RoomEvent::State(RoomState::Left | RoomState::Failed { .. }) => {
+                self.is_over = true;
+                self.people.clear();
+                self.streams.clear();
+                peers.vanish_all(cx, LeaveReason::Closed);
+                if !self.has_joined && matches!(event, RoomEvent::State(RoomState::Failed { .. })) {
+                    fault = Some("the room server let it not in: the event before says why");
+                }
+            }
+            RoomEvent::TokenWanted { .. } if !self.has_joined => {
+                fault = Some("the room server does not take the token: the event before says why");
+            }
+            RoomEvent::UserJoined { user } => {
+                let key = peers.appear(cx, &user.as_str().into());
+                self.people.insert(user.clone(), key);
+            }
+            RoomEvent::UserLeft { user, reason } => {
+                if let Some(key) = self.people.remove(user) {
+                    self.streams.retain(|_, stream| stream.key != key);
+                    peers.vanish(key, leave_reason(*reason));
+                }
+            }
+            RoomEvent::StreamAdded { stream } => {
+                let key = self.people.iter().find(|(user, _)| user.as_str() == stream.id.user());
+                if let Some((_, key)) = key {
+                    let (id, key, source) = (stream.id.clone(), *key, stream.source);
+                    self.streams.insert(stream.no, Stream { id, key, source, packets: 0 });
+                }
+            }
+            RoomEvent::StreamRemoved { stream, .. } => {
+                let removed = self.streams.extract_if(.., |_, known| known.id == *stream);
+                for (_, Stream { key, source, .. }) in removed {
+                    peers.stream_ended(cx, key, source);
+                }
+            }
+            RoomEvent::Limit { stream, bps, .. } => {
+                if let Some(source) = self.source(stream) {
+                    self.limits[source as usize] = Some(u64::from(*bps));
+                    self.pass_bitrates(cx);
+                }
+            }
+            _ => {}
+        }
+        cx.emit(EventKind::Own(Own::new(event)));
+        fault.map_or(Ok(()), |why| Err(Fault::new(FaultKind::Io, why)))
+    }
+
+    fn packet(&mut self, cx: &mut Context<'_>, peers: &mut Peers, packet: Packet) {
+        let Packet { no, header, mut frame } = packet;
+        let Some(stream) = self.streams.get_mut(&no) else {
+            cx.dropped(DropReason::Unlinked);
+            return;
+        };
+        let told = header.captured_ntp.map(timestamp_of);
+        let sane = told.filter(|at| at.since(cx.now()).max(cx.now().since(*at)) <= CAPTURE_SANITY);
+        // Another machine's clock may run ahead of ours.
+        let captured = sane.map_or(cx.now(), |at| at.min(cx.now()));
+        frame.header = cx.born(captured, Duration::ZERO);
+        frame.header.sequence = stream.packets;
+        if header.marker {
+            frame.header.flags = frame.header.flags.with(Flags::MARKER);
+        }
+        stream.packets += 1;
+        peers.packet(cx, stream.key, stream.source, frame);
+    }
+
+    /// Asks encoders for what gets through, shared among them, and what the server wants
+    /// of each.
+    fn pass_bitrates(&mut self, cx: &mut Context<'_>) {
+        let is_sent =
+            |source: &Source| source.kind() == Kind::Video && self.published[*source as usize].is_some();
+        let videos: Vec<Source> = Source::ALL.into_iter().filter(is_sent).collect();
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // bits per second of a connection
+        let share = self.estimate.map(|bps| {
+            (bps as f64 * USED - SOUND_BPS).max(0.0) as u64 / u64::try_from(videos.len().max(1)).unwrap_or(1)
+        });
+        for source in videos {
+            let place = source as usize;
+            let Some(bps) = self.limits[place].into_iter().chain(share).min() else { continue };
+            #[allow(clippy::cast_precision_loss)]
+            let is_new =
+                self.asked[place].is_none_or(|asked| (bps as f64 - asked as f64).abs() > STEP * asked as f64);
+            if is_new {
+                self.asked[place] = Some(bps);
+                let bps = u32::try_from(bps).unwrap_or(u32::MAX);
+                cx.request(place, &Control::Bitrate { bps });
+            }
+        }
+    }
+}
+
+impl Transport for WsTransport {
+    fn poll(&mut self, cx: &mut Context<'_>, peers: &mut Peers) -> Result<(), Fault> {
+        for (count, reason) in
+            [(&self.inbox.overflow, DropReason::Overflow), (&self.inbox.unsent, DropReason::Declined)]
+        {
+            if count.load(Ordering::Relaxed) > 0 {
+                (0..count.swap(0, Ordering::Relaxed)).for_each(|_| cx.dropped(reason));
+            }
+        }
+        // Packets of before are of streams that events of before told of.
+        let packets = self.inbox.packets.len();
+        while let Some(told) = self.inbox.told.pop() {
+            match told {
+                Told::Event(event) => self.happened(cx, peers, event)?,
+                Told::KeyFrameWanted(stream) => {
+                    if let Some(source) = self.source(&stream) {
+                        ask_key_frame(cx, source);
+                    }
+                }
+                Told::Estimate(bps) => {
+                    self.estimate = Some(bps);
+                    self.pass_bitrates(cx);
+                }
+            }
+        }
+        for _ in 0..packets {
+            let Some(packet) = self.inbox.packets.pop() else { break };
+            self.packet(cx, peers, packet);
+        }
+        if !self.inbox.packets.is_empty() {
+            cx.wake_at(cx.now());
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, cx: &mut Context<'_>, source: Source, frame: Frame) {
+        let bytes = frame.bytes();
+        let header = RtpHeader::read(bytes);
+        let Some((header, payload)) = header.and_then(|header| {
+            let (begins, length) = header.payload;
+            Some((header, bytes.get(begins..begins + length)?))
+        }) else {
+            cx.dropped(DropReason::Corrupt);
+            return;
+        };
+        if self.is_over {
+            cx.dropped(DropReason::Declined);
+            return;
+        }
+        let place = source as usize;
+        if self.published[place].is_none() && self.auto_publish {
+            if let Some(stream) = self.id(source) {
+                let publish = Publish { stream: stream.clone(), source, muted: false, layers: Vec::new() };
+                if self.order(Order::Command(Command::Publish(publish))) {
+                    self.published[place] = Some(stream);
+                }
+            }
+        }
+        let Some(stream) = self.published[place].clone() else {
+            cx.dropped(DropReason::Declined);
+            return;
+        };
+        let captured = header.captured_ntp.map(|ntp| {
+            let since = Duration::from_nanos(timestamp_of(ntp).nanos());
+            AbsCaptureTime { capture_time: SystemTime::UNIX_EPOCH + since, clock_offset: None }
+        });
+        let packet = Outgoing {
+            layer: None,
+            ssrc: header.ssrc.0,
+            seq: header.sequence,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            ext: ExtensionValues {
+                abs_capture_time: captured,
+                audio_level: header
+                    .loudness
+                    .and_then(|loudness| i8::try_from(loudness).ok())
+                    .map(|level| -level),
+                voice_activity: header.loudness.map(|loudness| loudness < 127),
+                ..ExtensionValues::default()
+            },
+            payload: payload.into(),
+        };
+        if !self.order(Order::Packet(stream, packet)) {
+            cx.dropped(DropReason::Overflow);
+        }
+    }
+
+    fn cease(&mut self, source: Source, _: Timestamp) {
+        if let Some(stream) = self.published[source as usize].take() {
+            self.asked[source as usize] = None;
+            self.order(Order::Command(Command::Unpublish(stream)));
+        }
+    }
+
+    fn ask(&mut self, key: Key, source: Source, control: &Control) {
+        // How much gets through is found out hop by hop: only key frames are asked for.
+        if *control != Control::KeyFrame {
+            return;
+        }
+        let of = |stream: &Stream| stream.key == key && stream.source == source;
+        if let Some((no, _)) = self.streams.iter().find(|(_, stream)| of(stream)) {
+            self.order(Order::KeyFrame(*no));
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match &command {
+            Command::Publish(publish) => {
+                self.published[publish.source as usize] = Some(publish.stream.clone());
+            }
+            Command::Unpublish(stream) => {
+                self.published.iter_mut().for_each(|published| {
+                    published.take_if(|published| published == stream);
+                });
+            }
+            _ => {}
+        }
+        self.order(Order::Command(command));
+    }
+
+    fn say_goodbye(&mut self, _: Timestamp) {
+        self.order(Order::Command(Command::Leave));
+    }
+
+    fn is_alone(&self) -> bool {
+        self.is_over
+    }
+
+    fn leave(&mut self) {
+        self.order(Order::Command(Command::Leave));
+    }
+
+    fn next_call(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+impl Drop for WsTransport {
+    fn drop(&mut self) {
+        // Nobody gives orders any more: it leaves, within half a second.
+        self.orders = mpsc::channel(1).0;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The participant's end of the inbox.
+struct Teller {
+    inbox: Arc<Inbox>,
+    waker: NodeWaker,
+    pool: FramePool,
+    bytes: Vec<u8>,
+}
+
+impl Teller {
+    fn tell(&mut self, happening: Happening) {
+        match happening {
+            Happening::Packet(packet) => self.packet(&packet),
+            Happening::Event(event) => self.inbox.told.push(Told::Event(event)),
+            Happening::KeyFrameWanted(stream) => self.inbox.told.push(Told::KeyFrameWanted(stream)),
+            Happening::Estimate(bps) => self.inbox.told.push(Told::Estimate(bps)),
+            Happening::Unsent => {
+                self.inbox.unsent.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.waker.wake();
+    }
+
+    /// Makes the RTP packet that the graph's nodes know of one that came.
+    #[allow(clippy::cast_possible_truncation)] // RTP carries the lower half
+    fn packet(&mut self, incoming: &Incoming) {
+        // A codec that is not ours to play: the server told of it.
+        let Some(codec) = incoming.codec else { return };
+        let (packet, about) = (&incoming.packet, &incoming.packet.header);
+        let captured = about
+            .ext_vals
+            .abs_capture_time
+            .and_then(|captured| captured.capture_time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let header = RtpHeader {
+            payload_type: payload_type(codec),
+            marker: about.marker,
+            sequence: *packet.seq_no as u16,
+            timestamp: about.timestamp,
+            // Each feed is a source of its own: its numbers go on without a gap.
+            ssrc: Ssrc(incoming.feed),
+            captured_ntp: captured.map(|captured| ntp_of(Timestamp::ZERO + captured)),
+            loudness: about.ext_vals.audio_level.map(i8::unsigned_abs),
+            payload: (0, packet.payload.len()),
+        };
+        self.bytes.clear();
+        rtp_header::write(&mut self.bytes, &header);
+        self.bytes.extend_from_slice(&packet.payload);
+        if self.bytes.len() > MOST_BYTES {
+            self.inbox.overflow.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let format = Format::Rtp { codec, len: self.bytes.len() };
+        let mut frame = self.pool.frame(Header::default(), format, MOST_BYTES);
+        frame.bytes_mut().copy_from_slice(&self.bytes);
+        if self.inbox.packets.push(Packet { no: incoming.no, header, frame }).is_err() {
+            self.inbox.overflow.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn leave_reason(reason: Option<Left>) -> LeaveReason {
+    match reason {
+        Some(Left::Left) => LeaveReason::Left,
+        Some(Left::TimedOut) => LeaveReason::TimedOut,
+        Some(Left::Kicked) => LeaveReason::Kicked,
+        Some(Left::Hidden) => LeaveReason::Hidden,
+        Some(Left::Replaced) => LeaveReason::Replaced,
+        None => LeaveReason::Closed,
+    }
+}
