@@ -334,7 +334,8 @@ impl<F: FnMut(Happening)> Participant<F> {
                 self.session.offered(self.now(), offer);
                 self.settle();
             }
-            Err(_) => self.lose_media(),
+            Err(OfferError::Media(_)) => self.lose_media(),
+            Err(OfferError::Unknown | OfferError::Socket(_)) => self.session.media_gone(self.now()),
         }
     }
 
@@ -345,6 +346,8 @@ impl<F: FnMut(Happening)> Participant<F> {
         let ip = servers.iter().filter_map(|server| server.parse().ok()).find_map(way_to);
         let bound = self.socket.as_ref().map(UdpSocket::local_addr).transpose()?;
         let bound = match (bound, ip) {
+            // Where there is no way now, there may be the old one again.
+            (Some(bound), None) => bound,
             (Some(bound), _) if wanted.kind == OfferKind::More => bound,
             (Some(bound), Some(ip)) if bound.ip() == ip => bound,
             (_, Some(ip)) => {
@@ -356,9 +359,11 @@ impl<F: FnMut(Happening)> Participant<F> {
                 }
                 bound
             }
-            _ => return Err(OfferError::Unknown),
+            (None, None) => return Err(OfferError::Unknown),
         };
         let now = Instant::now();
+        // Of one that is gone the server knows still: it takes an offer that does not go
+        // on with that for a beginning.
         let mut media = match self.media.take() {
             Some(media) => media,
             None => PeerConnection::new(Arc::clone(&self.peers), bound, now)?,

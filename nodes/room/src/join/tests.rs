@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use sidetone_core::harness::Harness;
 use sidetone_core::rtp::{ABS_CAPTURE_TIME_ID, ntp_of};
-use sidetone_core::{DropReason, EventKind, Flags, Frame, Key, Shared, Value};
+use sidetone_core::{DropReason, EventKind, Flags, Frame, Key, Params, Shared, Value};
 
 use super::*;
 
@@ -413,6 +413,7 @@ fn the_checker_refuses_what_could_not_be_joined() {
         ("demo", "alice", "url", "names no transport"),
         ("tcp://demo", "alice", "url", "\"tcp\", which is not known"),
         (far, "alice", "url", "allow_remote = true"),
+        ("ws://192.0.2.1:7880", "", "url", "wss:// for a room server"),
         ("mem://demo", "", "user", "1 to 64 characters"),
         ("mem://demo", &"x".repeat(65), "user", "1 to 64 characters"),
     ] {
@@ -422,6 +423,20 @@ fn the_checker_refuses_what_could_not_be_joined() {
     }
     assert_eq!(told(far, "alice", true), "");
     assert_eq!(told("mem://demo", "alice", false), "");
+    assert_eq!(told("ws://127.0.0.1:7880", "", false), "", "it can be checked without a token");
+    assert_eq!(told("wss://rooms.example.org", "", false), "");
+    let with_token = |token: &str| {
+        let params = [("url", "ws://[::1]:7880".into()), ("user", "bob".into()), ("token", token.into())];
+        let params = Params::new(SPEC.params, &params).unwrap();
+        let login = Login::of(&params, true).map(|login| login.user);
+        login.map_err(|why| why.to_string())
+    };
+    assert!(with_token("").unwrap_err().contains("is needed to join"));
+    let cut = with_token("eyJ.secret").unwrap_err();
+    assert!(cut.contains("is none, or is cut off") && !cut.contains("eyJ"), "{cut}");
+    // {"alg":"HS256"} and {"sub":"alice"}, signed with anything.
+    let of_alice = with_token("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.AA");
+    assert!(of_alice.unwrap_err().contains("the token is alice's"));
     let params = Params::new(
         SPEC.params,
         &[("url", far.into()), ("user", "alice".into()), ("allow_remote", true.into())],

@@ -160,17 +160,24 @@ impl Stage {
         send: &[(String, u32)],
         recv: &[SlotOf],
     ) {
-        let peer = self.peers.remove(&person);
-        let is_fresh = peer.is_none();
-        let peer = peer.map_or_else(
-            || {
-                let creds = IceCreds { ufrag: shared.secret(), pass: shared.secret() };
-                let has_pictures = recv.iter().any(|slot| slot.kind == Kind::Video);
-                Peer::new(&shared.config, creds, has_pictures, now)
-            },
-            Ok,
-        );
-        let answered = peer.and_then(|mut peer| Ok((peer.answer(now, sdp, send, recv)?, peer)));
+        let try_with = |mut peer: Peer| Ok((peer.answer(now, sdp, send, recv)?, peer));
+        let fresh = |shared: &mut Shared| {
+            let creds = IceCreds { ufrag: shared.secret(), pass: shared.secret() };
+            let has_pictures = recv.iter().any(|slot| slot.kind == Kind::Video);
+            try_with(Peer::new(&shared.config, creds, has_pictures, now)?)
+        };
+        let old = self.peers.remove(&person);
+        let mut is_fresh = old.is_none();
+        let mut answered = old.map_or_else(|| fresh(shared), try_with);
+        // What does not go on with what there was may begin anew: the participant's end
+        // is lost to it.
+        if !is_fresh
+            && let Ok((Err(Code::BadSdp), _)) = answered
+            && let Ok(anew @ (Ok(_), _)) = fresh(shared)
+        {
+            shared.demux.forget(PeerId { stage: self.id, person });
+            (is_fresh, answered) = (true, Ok(anew));
+        }
         let (answer, mut peer) = match answered {
             Ok(answered) => answered,
             Err(gone) => {
