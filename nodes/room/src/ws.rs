@@ -213,10 +213,13 @@ impl WsTransport {
                 }
             }
             RoomEvent::StreamRemoved { stream, .. } => {
-                let removed = self.streams.extract_if(.., |_, known| known.id == *stream);
-                for (_, Stream { key, source, .. }) in removed {
-                    peers.stream_ended(cx, key, source);
-                }
+                self.streams.retain(|_, known| {
+                    let is_over = known.id == *stream;
+                    if is_over {
+                        peers.stream_ended(cx, known.key, known.source);
+                    }
+                    !is_over
+                });
             }
             RoomEvent::Limit { stream, bps, .. } => {
                 if let Some(source) = self.source(stream) {
@@ -325,12 +328,13 @@ impl Transport for WsTransport {
             return;
         }
         let place = source as usize;
-        if self.published[place].is_none() && self.auto_publish {
-            if let Some(stream) = self.id(source) {
-                let publish = Publish { stream: stream.clone(), source, muted: false, layers: Vec::new() };
-                if self.order(Order::Command(Command::Publish(publish))) {
-                    self.published[place] = Some(stream);
-                }
+        if self.published[place].is_none()
+            && self.auto_publish
+            && let Some(stream) = self.id(source)
+        {
+            let publish = Publish { stream: stream.clone(), source, muted: false, layers: Vec::new() };
+            if self.order(Order::Command(Command::Publish(publish))) {
+                self.published[place] = Some(stream);
             }
         }
         let Some(stream) = self.published[place].clone() else {
