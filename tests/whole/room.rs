@@ -176,10 +176,10 @@ fn two_processes_meet_through_a_server_and_what_one_sends_reaches_the_other() {
         .iter()
         .map(|report| frames(report, "voice/network") + frames(report, "picture/network"))
         .sum();
-    let came = server.figure("sidetone_room_packets_in_total");
+    let came = server.figure("sidetone_room_packets_total{dir=\"in\"");
     // Those from before joining are declined, and a goodbye overtakes the last of them.
     assert!(came <= sent && came * 10 >= sent * 8, "{sent} sent, {came} came");
-    let forwarded = server.figure("sidetone_room_packets_out_total");
+    let forwarded = server.figure("sidetone_room_packets_total{dir=\"out\"");
     let taken: u64 = [("bob", &reports[0]), ("alice", &reports[1])]
         .iter()
         .flat_map(|(who, report)| {
