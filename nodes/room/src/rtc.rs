@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use str0m::net::Transmit;
 use str0m::rtp::Extension;
-use str0m::{Event, Input, Output, Rtc, RtcConfig, RtcError};
+use str0m::{Event, Input, Output, PacerReason, Reason, Rtc, RtcConfig, RtcError};
 
 /// Steps that settling one input takes at most; it takes some ten, and more with a
 /// burst of packets to send.
@@ -16,6 +16,12 @@ const MOST_STEPS: usize = 20_000;
 /// them. After so many it rests for so long.
 const MOST_IDLE: usize = 16;
 const LULL: Duration = Duration::from_millis(1);
+
+/// What is due so soon is done at once.
+const MOMENT: Duration = Duration::from_micros(100);
+/// How late what only looks back at what was sent may be done: with the next packet it
+/// is done, too.
+const LOOK_BACK: Duration = Duration::from_millis(50);
 
 /// Media are of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -69,14 +75,20 @@ pub(crate) fn settle(
     events: &mut Vec<Event>,
 ) -> Result<Instant, Gone> {
     let due = guarded(rtc, |rtc| {
-        let mut idle = 0;
+        let (mut at, mut idle) = (now, 0);
         for _ in 0..MOST_STEPS {
             let output = rtc.poll_output()?;
             idle = if matches!(output, Output::Timeout(_)) { idle + 1 } else { 0 };
             match output {
-                Output::Timeout(due) if due > now => return Ok(Some(due)),
+                Output::Timeout(due) if due > now + MOMENT => {
+                    return Ok(Some(due.max(now + patience(rtc.last_timeout_reason()))));
+                }
                 Output::Timeout(_) if idle > MOST_IDLE => return Ok(Some(now + LULL)),
-                Output::Timeout(_) => rtc.handle_input(Input::Timeout(now))?,
+                // Between two packets the pacer has the time go on a little.
+                Output::Timeout(due) => {
+                    at = at.max(due);
+                    rtc.handle_input(Input::Timeout(at))?;
+                }
                 Output::Event(event) => events.push(event),
                 Output::Transmit(transmit) => send(transmit),
             }
@@ -84,4 +96,12 @@ pub(crate) fn settle(
         Ok(None)
     });
     due?.filter(|_| rtc.is_alive()).ok_or(Gone::Restless)
+}
+
+/// How late what it is to be settled for may be done.
+const fn patience(reason: Reason) -> Duration {
+    match reason {
+        Reason::BweDelayControl | Reason::Pacer(PacerReason::Handle) => LOOK_BACK,
+        _ => Duration::ZERO,
+    }
 }

@@ -24,6 +24,7 @@ mod admin;
 mod demux;
 mod network;
 mod peer;
+mod socket;
 mod stage;
 mod timing;
 
@@ -237,6 +238,8 @@ pub struct Hall {
     /// By application and name.
     rooms: BTreeMap<Place, StageId>,
     next_stage: u32,
+    /// Rooms in which packets came that are yet to go out; each once or more.
+    written: Vec<StageId>,
     links: BTreeMap<LinkId, Link>,
     resources: whip::Resources,
     knocks: Knocks,
@@ -275,6 +278,7 @@ impl Hall {
             stages: BTreeMap::new(),
             rooms: BTreeMap::new(),
             next_stage: 0,
+            written: Vec::new(),
             links: BTreeMap::new(),
             resources: whip::Resources::default(),
             knocks: Knocks::new(now),
@@ -440,7 +444,7 @@ impl Hall {
         self.at(now, stage, |stage, at, _| stage.room.renew(at, link, re, claims));
     }
 
-    /// A datagram came.
+    /// A datagram came; [`Hall::flush`] sends it on.
     pub fn datagram(&mut self, now: Instant, came: &Datagram) {
         if came.bytes.len() > MOST_DATAGRAM {
             self.shared.counts.oversized += 1;
@@ -465,6 +469,18 @@ impl Hall {
         };
         if let Some(stage) = self.stages.get_mut(&peer.stage) {
             stage.receive(now, &mut self.shared, peer.person, came);
+            if self.written.last() != Some(&peer.stage) {
+                self.written.push(peer.stage);
+            }
+        }
+    }
+
+    /// Sends on what came since it was last done.
+    pub fn flush(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.written) {
+            if let Some(stage) = self.stages.get_mut(&id) {
+                stage.flush(now, &mut self.shared);
+            }
         }
     }
 
@@ -492,6 +508,7 @@ impl Hall {
 
     /// Does what is due by `now`.
     pub fn tick(&mut self, now: Instant) {
+        self.flush(now);
         let late = |(link, known): (&LinkId, &Link)| {
             (known.place.is_none() && known.opened + PATIENCE <= now).then_some(*link)
         };
@@ -580,6 +597,7 @@ impl Hall {
             let said = self.shared.words.len();
             does(stage, at, &mut self.shared);
             stage.apply(now, &mut self.shared);
+            self.written.push(id);
             let code = |word: &Word| match word {
                 Word::Tell(_, Told::Failed { code, .. } | Told::Error { code, .. }) => Some(*code),
                 _ => None,

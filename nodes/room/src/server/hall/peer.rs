@@ -13,7 +13,7 @@ use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format::Codec;
-use str0m::media::{Direction, KeyframeRequestKind, Media, MediaKind, Mid, Rid};
+use str0m::media::{Direction, KeyframeRequestKind, Media, MediaKind, Mid, Pt, Rid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
 use str0m::stats::MediaEgressStats;
@@ -85,10 +85,12 @@ pub(super) struct Peer {
     up_by: Option<Instant>,
     /// Whether an RTP datagram came of which nothing was seen yet.
     is_owing: bool,
+    /// It was written to since it was last settled.
+    pub(super) is_written: bool,
     /// Which media section is which stream.
     streams: HashMap<Mid, u32>,
     /// The media sections that are room for others' streams.
-    slots: Vec<Mid>,
+    slots: Vec<SlotTx>,
     /// Of which stream the packets of a source are, and in which size.
     sources: HashMap<Ssrc, Source>,
     /// Packets sent in each slot, and lost of them, as its reports said last.
@@ -105,6 +107,15 @@ struct Source {
     /// Of which stream they are, in which of its sizes, of which codec.
     of: Option<(u32, Option<Rid>, Codec)>,
     reception: Reception,
+}
+
+/// Room for others' streams.
+struct SlotTx {
+    mid: Mid,
+    /// Its own sender's.
+    ssrc: Ssrc,
+    /// What it takes, and under which payload type.
+    codecs: Vec<(Codec, Pt)>,
 }
 
 /// The answer to an offer.
@@ -169,6 +180,7 @@ impl Peer {
             heard: now,
             up_by: None,
             is_owing: false,
+            is_written: false,
             streams: HashMap::new(),
             slots: Vec::new(),
             sources: HashMap::new(),
@@ -212,7 +224,7 @@ impl Peer {
             if self.section(mid).is_none_or(|(_, direction)| !direction.is_receiving()) {
                 return Ok(Err(Code::BadSdp));
             }
-            let Some(codec) = self.codecs(mid).next() else { return Ok(Err(Code::Codec)) };
+            let Some((codec, _)) = self.codecs(mid).next() else { return Ok(Err(Code::Codec)) };
             streams.push((*stream, name(codec)));
             sections.insert(mid, *stream);
         }
@@ -223,12 +235,10 @@ impl Peer {
             if self.section(mid) != Some((*kind, Direction::SendOnly)) {
                 return Ok(Err(Code::BadSdp));
             }
-            takes.extend(self.codecs(mid).map(name));
-            slots.push(mid);
-            if !self.ready.contains(&mid) {
-                self.ready.push(mid);
-                self.make_ready(mid, *kind)?;
-            }
+            let codecs: Vec<_> = self.codecs(mid).collect();
+            takes.extend(codecs.iter().map(|(codec, _)| name(*codec)));
+            let Some(ssrc) = self.make_ready(mid, *kind)? else { return Ok(Err(Code::BadSdp)) };
+            slots.push(SlotTx { mid, ssrc, codecs });
         }
         takes.sort_unstable();
         takes.dedup();
@@ -248,23 +258,30 @@ impl Peer {
     }
 
     /// The codecs of a media section that both sides have, the other side's best first.
-    fn codecs(&self, mid: Mid) -> impl Iterator<Item = Codec> {
+    fn codecs(&self, mid: Mid) -> impl Iterator<Item = (Codec, Pt)> {
         let pts = self.rtc.media(mid).map(Media::remote_pts).unwrap_or_default();
         let params = self.rtc.codec_config().params();
         let of = |pt| params.iter().find(|params| params.pt() == pt).map(|params| params.spec().codec);
-        pts.iter().filter_map(move |pt| of(*pt))
+        pts.iter().filter_map(move |pt| of(*pt).map(|codec| (codec, *pt)))
     }
 
-    fn make_ready(&mut self, mid: Mid, kind: Kind) -> Result<(), Gone> {
+    /// Makes a media section ready to be sent in: its sender, if it has one.
+    fn make_ready(&mut self, mid: Mid, kind: Kind) -> Result<Option<Ssrc>, Gone> {
+        let is_new = !self.ready.contains(&mid);
+        if is_new {
+            self.ready.push(mid);
+        }
         self.guarded(|rtc| {
-            if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
+            let mut api = rtc.direct_api();
+            let Some(stream) = api.stream_tx_by_mid(mid, None) else { return Ok(None) };
+            if is_new {
                 // Packets go on when they come: the publisher paced them.
                 stream.set_unpaced(true);
                 if kind == Kind::Video {
                     stream.set_rtx_cache(RESENDABLE, RESENDABLE_FOR, Some(RESENT_PART));
                 }
             }
-            Ok(())
+            Ok(Some(stream.ssrc()))
         })
     }
 
@@ -319,6 +336,7 @@ impl Peer {
         news: &mut Vec<News>,
     ) -> Result<(), Gone> {
         let mut events = std::mem::take(&mut self.events);
+        self.is_written = false;
         let send = |send: Transmit| {
             out.push(Datagram { local: send.source, remote: send.destination, bytes: send.contents.into() });
         };
@@ -339,7 +357,7 @@ impl Peer {
                     news.extend(self.came(now, packet)?.map(News::Came));
                 }
                 Event::KeyframeRequest(request) => {
-                    let slot = self.slots.iter().position(|mid| *mid == request.mid);
+                    let slot = self.slots.iter().position(|slot| slot.mid == request.mid);
                     news.extend(slot.map(News::KeyFrameWanted));
                 }
                 Event::MediaEgressStats(stats) => news.extend(self.reported(&stats)),
@@ -407,20 +425,19 @@ impl Peer {
         &mut self,
         slot: usize,
         codec: Codec,
-        make: impl FnOnce(str0m::media::Pt) -> RtpWrite,
+        make: impl FnOnce(Pt) -> RtpWrite,
     ) -> Result<bool, Gone> {
-        let Some(mid) = self.slots.get(slot).copied() else { return Ok(false) };
+        let Some(SlotTx { ssrc, codecs, .. }) = self.slots.get(slot) else { return Ok(false) };
+        let fits = codecs.iter().find(|(known, _)| *known == codec);
+        let Some(&(_, pt)) = fits else { return Ok(false) };
+        let ssrc = *ssrc;
         self.guarded(|rtc| {
-            // Before, it would wait without a bound; where nothing may be sent the peer
-            // would fail at its next step.
-            let media = rtc.media(mid).filter(|media| media.direction().is_sending());
-            let Some(media) = media.filter(|_| rtc.is_connected()) else { return Ok(false) };
-            let params = rtc.codec_config().params().iter();
-            let mut fits = params
-                .filter(|params| params.spec().codec == codec && media.remote_pts().contains(&params.pt()));
-            let Some(pt) = fits.next().map(str0m::format::PayloadParams::pt) else { return Ok(false) };
+            // Before, it would wait without a bound.
+            if !rtc.is_connected() {
+                return Ok(false);
+            }
             let mut api = rtc.direct_api();
-            let Some(stream) = api.stream_tx_by_mid(mid, None) else { return Ok(false) };
+            let Some(stream) = api.stream_tx(&ssrc) else { return Ok(false) };
             stream.write_rtp(make(pt));
             Ok(true)
         })

@@ -2,8 +2,8 @@
 //! ends of its links. Whatever else the server does asks it by [`Handle`].
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{setsockopt, sockopt};
 
-use super::{Counts, Datagram, Hall, NoCertificate, Timing, Word};
+use super::socket::Socket;
+use super::{Counts, Hall, NoCertificate, Timing, Word};
 use crate::protocol::Code;
 use crate::server::config::Config;
 use crate::server::room::LinkId;
@@ -22,13 +22,8 @@ use crate::server::token::App;
 
 /// Commands that may wait.
 const COMMANDS: usize = 4_096;
-/// Commands, and datagrams of one socket, that are taken in one turn.
+/// Commands that are taken in one turn.
 const BATCH: usize = 64;
-/// Longer than any datagram that is looked at, so that one that is cut is seen to be
-/// too long.
-const BUFFER: usize = 2_048;
-/// Bytes that the system may hold for a socket, each way.
-const SOCKET_BUFFER: usize = 4 << 20;
 /// The longest that the thread sleeps.
 const NAP: Duration = Duration::from_secs(1);
 
@@ -115,14 +110,15 @@ impl Running {
     /// # Errors
     /// An address cannot be had, or the system lacks something.
     pub fn start(config: &Config, apps: Vec<App>) -> Result<Self, RunError> {
+        let bind = |address| Socket::bind(address).map_err(|why| RunError::Bind { address, why });
         let sockets = config.media().into_iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         // From here on a socket goes by the address that participants are told.
-        let sockets: Vec<_> = sockets
-            .into_iter()
-            .enumerate()
-            .map(|(place, (bound, socket))| (config.told(place, bound), socket))
-            .collect();
-        let addresses: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
+        let told = |(place, mut socket): (usize, Socket)| {
+            socket.address = config.told(place, socket.address);
+            socket
+        };
+        let sockets: Vec<_> = sockets.into_iter().enumerate().map(told).collect();
+        let addresses: Vec<_> = sockets.iter().map(|socket| socket.address).collect();
         let random = Box::new(|| {
             let mut bytes = [0; 16];
             // A system without randomness could not have made a certificate.
@@ -222,21 +218,9 @@ impl Handle {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<(SocketAddr, UdpSocket), RunError> {
-    let bound = || {
-        let socket = UdpSocket::bind(address)?;
-        socket.set_nonblocking(true)?;
-        // As much as the system grants: bursts wait there while the thread does other things.
-        let _ = setsockopt(&socket, sockopt::RcvBuf, &SOCKET_BUFFER);
-        let _ = setsockopt(&socket, sockopt::SndBuf, &SOCKET_BUFFER);
-        Ok((socket.local_addr()?, socket))
-    };
-    bound().map_err(|why| RunError::Bind { address, why })
-}
-
 struct Turner {
     hall: Hall,
-    sockets: Vec<(SocketAddr, UdpSocket)>,
+    sockets: Vec<Socket>,
     inbox: Receiver<Command>,
     awoken: UnixStream,
     outlets: HashMap<LinkId, Outlet>,
@@ -248,12 +232,10 @@ struct Turner {
 
 impl Turner {
     fn run(mut self) -> Counts {
-        let Some((first, _)) = self.sockets.first() else { return Counts::default() };
-        let mut came = Datagram { local: *first, remote: *first, bytes: Vec::with_capacity(BUFFER) };
         while !self.is_over {
             self.sleep();
             let start = Instant::now();
-            self.read(&mut came);
+            self.read();
             self.obey();
             self.hall.tick(Instant::now());
             self.say();
@@ -270,32 +252,25 @@ impl Turner {
         let wait = due.map_or(NAP, |due| due.saturating_duration_since(now).min(NAP));
         // Up to the next millisecond: too early would be for nothing.
         let wait = u16::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u16::MAX);
-        let sockets = self.sockets.iter().map(|(_, socket)| socket.as_fd());
+        let sockets = self.sockets.iter().map(Socket::as_fd);
         let mut waited: Vec<_> =
             sockets.chain([self.awoken.as_fd()]).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // Interrupted or not: what is there is read.
         let _ = poll(&mut waited, PollTimeout::from(wait));
     }
 
-    fn read(&mut self, came: &mut Datagram) {
+    /// Takes what came, and sends it on.
+    fn read(&mut self) {
         for at in 0..self.sockets.len() {
-            for _ in 0..BATCH {
-                let (local, socket) = &self.sockets[at];
-                came.bytes.resize(BUFFER, 0);
-                match socket.recv_from(&mut came.bytes) {
-                    Ok((length, remote)) => {
-                        came.bytes.truncate(length);
-                        (came.local, came.remote) = (*local, remote);
-                    }
-                    // What a peer's closed port answered is told here, too: the next may be fine.
-                    Err(why) if why.kind() != ErrorKind::WouldBlock => continue,
-                    Err(_) => break,
-                }
-                let (taken, before) = (Instant::now(), self.hall.counts().packets_out());
+            let before = self.hall.counts().packets_out();
+            let came = self.sockets[at].receive();
+            let taken = Instant::now();
+            for came in came {
                 self.hall.datagram(taken, came);
-                self.send();
-                self.timing.went(self.hall.counts().packets_out() - before, taken);
             }
+            self.hall.flush(Instant::now());
+            self.send();
+            self.timing.went(self.hall.counts().packets_out() - before, taken);
         }
     }
 
@@ -358,11 +333,12 @@ impl Turner {
     }
 
     fn send(&mut self) {
-        for Datagram { local, remote, bytes } in self.hall.take_datagrams() {
-            let socket = self.sockets.iter().find(|(address, _)| *address == local);
-            // What the system does not take is lost, as on any network.
-            if socket.is_some_and(|(_, socket)| socket.send_to(&bytes, remote).is_err()) {
-                self.timing.count_unsent();
+        let datagrams = self.hall.take_datagrams();
+        for run in datagrams.chunk_by(|a, b| a.local == b.local) {
+            if let Some(socket) = self.sockets.iter_mut().find(|socket| socket.address == run[0].local) {
+                for _ in 0..socket.send(run) {
+                    self.timing.count_unsent();
+                }
             }
         }
     }

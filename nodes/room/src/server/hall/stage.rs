@@ -33,6 +33,10 @@ pub(super) struct Stage {
     pub(super) room: Room,
     pub(super) forwarder: Forwarder,
     peers: BTreeMap<PersonId, Peer>,
+    /// Those whose peers have yet to send what was written to them; each once.
+    written: Vec<PersonId>,
+    /// When the first of the peers is to be settled again.
+    peers_due: Option<Instant>,
     /// Each one's latest offer that was answered.
     offers: BTreeMap<PersonId, u32>,
     /// Somebody's media failed, and the room has yet to say so.
@@ -52,6 +56,8 @@ impl Stage {
             room,
             forwarder,
             peers: BTreeMap::new(),
+            written: Vec::new(),
+            peers_due: None,
             offers: BTreeMap::new(),
             has_lost: false,
             networks: BTreeMap::new(),
@@ -206,7 +212,7 @@ impl Stage {
         self.room.answered(person, g, Ok((sdp, streams)));
         let takes: Vec<&str> = takes.iter().map(String::as_str).collect();
         self.forwarder.slots(at, person, g, recv, &takes);
-        self.settle(now, shared, vec![person]);
+        self.settle(now, shared, person);
     }
 
     /// Whether a request that names a participant's peer is signed as its own.
@@ -238,9 +244,6 @@ impl Stage {
             self.networks.entry(person).and_modify(|network| network.heard(at));
         }
         self.touch(now, shared, person, |peer| peer.receive(now, came.local, came.remote, &came.bytes));
-        if self.has_lost || self.forwarder.has_output() {
-            self.apply(now, shared);
-        }
     }
 
     /// Does something with a participant's peer, if there is one, and settles it.
@@ -251,43 +254,60 @@ impl Stage {
         person: PersonId,
         does: impl FnOnce(&mut Peer) -> Result<(), Gone>,
     ) {
+        // One thing after another.
+        if self.peers.get(&person).is_some_and(|peer| peer.is_written) {
+            self.settle(now, shared, person);
+        }
         let Some(peer) = self.peers.get_mut(&person) else { return };
         match does(peer) {
-            Ok(()) => self.settle(now, shared, vec![person]),
+            Ok(()) => self.settle(now, shared, person),
             Err(gone) => self.gone(now, shared, person, &gone),
         }
     }
 
-    /// Settles these peers and those to whom that leads.
-    fn settle(&mut self, now: Instant, shared: &mut Shared, mut open: Vec<PersonId>) {
+    /// Settles a peer, which may write to others.
+    fn settle(&mut self, now: Instant, shared: &mut Shared, person: PersonId) {
+        let Some(peer) = self.peers.get_mut(&person) else { return };
         let at = shared.timestamp(now);
-        while let Some(person) = open.pop() {
-            let Some(peer) = self.peers.get_mut(&person) else { continue };
-            let mut news = std::mem::take(&mut self.news);
-            let settled = peer.settle(now, &mut shared.datagrams, &mut news);
-            for item in news.drain(..) {
-                match item {
-                    News::Came(came) => self.forward(now, shared, came, &mut open),
-                    News::Fruitless => shared.counts.fruitless += 1,
-                    News::KeyFrameWanted(slot) => {
-                        shared.counts.key_frames_wanted += 1;
-                        self.forwarder.key_frame_wanted(at, person, slot);
-                    }
-                    News::Reported(kind, interval) => {
-                        self.networks.entry(person).and_modify(|network| network.reported(kind, interval));
-                    }
-                    News::Estimate(bps) => self.forwarder.estimate(at, person, bps),
+        let mut news = std::mem::take(&mut self.news);
+        let settled = peer.settle(now, &mut shared.datagrams, &mut news);
+        self.peers_due = self.peers_due.into_iter().chain([peer.due]).min();
+        for item in news.drain(..) {
+            match item {
+                News::Came(came) => self.forward(now, shared, came),
+                News::Fruitless => shared.counts.fruitless += 1,
+                News::KeyFrameWanted(slot) => {
+                    shared.counts.key_frames_wanted += 1;
+                    self.forwarder.key_frame_wanted(at, person, slot);
                 }
+                News::Reported(kind, interval) => {
+                    self.networks.entry(person).and_modify(|network| network.reported(kind, interval));
+                }
+                News::Estimate(bps) => self.forwarder.estimate(at, person, bps),
             }
-            self.news = news;
-            if let Err(gone) = settled {
-                self.gone(now, shared, person, &gone);
+        }
+        self.news = news;
+        if let Err(gone) = settled {
+            self.gone(now, shared, person, &gone);
+        }
+    }
+
+    /// Sends what was written to peers since it was last done: packets that came
+    /// together go out together.
+    pub(super) fn flush(&mut self, now: Instant, shared: &mut Shared) {
+        while let Some(person) = self.written.pop() {
+            // Whoever did something else since then was settled already.
+            if self.peers.get(&person).is_some_and(|peer| peer.is_written) {
+                self.settle(now, shared, person);
             }
+        }
+        if self.has_lost || self.forwarder.has_output() {
+            self.apply(now, shared);
         }
     }
 
     /// Takes a packet to all who play its stream.
-    fn forward(&mut self, now: Instant, shared: &mut Shared, came: Came, open: &mut Vec<PersonId>) {
+    fn forward(&mut self, now: Instant, shared: &mut Shared, came: Came) {
         let Came { stream, rid, codec, packet } = came;
         let (is_video, bytes) = (codec.is_video(), packet.payload.len() as u64);
         let flow = shared.counts.flow(is_video);
@@ -323,8 +343,8 @@ impl Stage {
                     let flow = shared.counts.flow(is_video);
                     flow.packets_out += 1;
                     flow.bytes_out += bytes;
-                    if !open.contains(&person) {
-                        open.push(person);
+                    if !std::mem::replace(&mut peer.is_written, true) {
+                        self.written.push(person);
                     }
                 }
                 Ok(false) => shared.counts.unsendable += 1,
@@ -356,16 +376,20 @@ impl Stage {
 
     /// When there is something to do next.
     pub(super) fn due(&self, shared: &Shared) -> Option<Instant> {
-        let peers = self.peers.values().map(|peer| peer.due).min();
         let window = (!self.networks.is_empty()).then(|| self.windowed + WINDOW);
         let rest = [self.room.next_tick(), self.forwarder.next_tick(), window];
-        rest.into_iter().flatten().map(|at| shared.instant(at)).chain(peers).min()
+        rest.into_iter().flatten().map(|at| shared.instant(at)).chain(self.peers_due).min()
     }
 
     /// Does what is due by `now`.
     pub(super) fn tick(&mut self, now: Instant, shared: &mut Shared) {
-        let due = self.peers.iter().filter(|(_, peer)| peer.due <= now).map(|(person, _)| *person).collect();
-        self.settle(now, shared, due);
+        if self.peers_due.is_some_and(|due| due <= now) {
+            let due = self.peers.iter().filter(|(_, peer)| peer.due <= now).map(|(person, _)| *person);
+            for person in due.collect::<Vec<_>>() {
+                self.settle(now, shared, person);
+            }
+            self.peers_due = self.peers.values().map(|peer| peer.due).min();
+        }
         let at = shared.timestamp(now);
         self.room.tick(at);
         self.forwarder.tick(at);
@@ -374,6 +398,7 @@ impl Stage {
             self.tell_quality(at);
         }
         self.apply(now, shared);
+        self.flush(now, shared);
     }
 
     /// Tells everyone how well the networks did in the window that is over.
