@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod diff;
 mod draw;
+mod load;
 mod nodes;
 mod plan;
 mod plugin;
@@ -67,6 +68,7 @@ enum Command {
     Tune(tune::Tune),
     Top(top::Top),
     Serve(serve::Serve),
+    Load(load::Load),
     Token(token::Token),
     Plugin(plugin::Plugin),
     Completions(completions::Completions),
@@ -89,6 +91,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Tune(tune) => tune.run(),
         Command::Top(top) => top.run(),
         Command::Serve(serve) => serve.run(),
+        Command::Load(load) => load.run(),
         Command::Token(token) => token.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::Completions(completions) => completions.run(),

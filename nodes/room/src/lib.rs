@@ -3,6 +3,7 @@
 pub mod client;
 pub mod events;
 mod join;
+pub mod load;
 mod login;
 mod mem;
 mod munge;

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 mod client;
 mod hostile;
+mod load;
 mod serving;
 mod whip;
 
