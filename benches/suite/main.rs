@@ -12,6 +12,8 @@
 
 mod kinds;
 mod machine;
+#[path = "../peers/janus/namespace.rs"]
+mod namespace;
 mod peers;
 mod plots;
 mod reading;

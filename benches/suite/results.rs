@@ -256,6 +256,10 @@ const METRICS: &[(&str, &str)] = &[
     ("in_process_p50_us", "a copy of a picture in this process at p50, µs"),
     ("isolated_p50_us", "the same in a process of its own at p50, µs"),
     ("added_p50_us", "added by the process, µs"),
+    ("us_per_packet", "the server's processor time for a packet that came, µs"),
+    ("latency_p50_ms", "from a publisher's socket to a subscriber's at p50, ms"),
+    ("latency_p99_ms", "the same at p99, ms"),
+    ("lost_percent", "lost, %"),
     ("first_frame_ms", "to the first frame, ms"),
     ("peak_rss_mb", "most memory, MB"),
 ];

@@ -7,6 +7,7 @@ mod copies;
 mod hop;
 mod paced;
 mod plugin;
+mod room;
 mod start;
 mod watched;
 
@@ -46,6 +47,7 @@ pub(crate) const ROWS: &[Row] = &[
     call::ROW,
     watched::ROW,
     plugin::ROW,
+    room::ROW,
     start::ROW,
 ];
 

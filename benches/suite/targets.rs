@@ -179,6 +179,20 @@ pub(crate) const TARGETS: &[Target] = &[
         ours("round trip", "added_p50_us"),
         Most::Amount(100.0),
     ),
+    peer(
+        "room",
+        "a server's processor time for a packet of pictures that it forwards",
+        ours("10 cameras to 20 each", "us_per_packet"),
+        "janus",
+        0.5,
+    ),
+    peer(
+        "room",
+        "a server's processor time for a packet of sound that it forwards",
+        ours("20 microphones to each other", "us_per_packet"),
+        "janus",
+        0.5,
+    ),
     peer("start", "the first frame", ours("5", "first_frame_ms"), "gstreamer", 1.0),
     peer("start", "memory up to it", ours("5", "peak_rss_mb"), "gstreamer", 1.0),
 ];
