@@ -1,0 +1,98 @@
+//! The server as a process of its own: of those who came and went nothing is left in it.
+
+#![allow(clippy::unwrap_used)] // all of it is test code, helpers included
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sidetone_room::load::{Plan, Usage, run};
+use sidetone_room::server::token::App;
+
+/// Nothing here takes as long, unless it never comes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Ends it however the test ends.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    /// Its open files, sockets among them, and its threads.
+    fn holds(&self) -> (usize, usize) {
+        let count = |what| fs::read_dir(format!("/proc/{}/{what}", self.0.id())).unwrap().count();
+        (count("fd"), count("task"))
+    }
+
+    /// Waits until it holds no more than `most`: connections close a little after.
+    fn settles(&self, most: (usize, usize)) {
+        let begun = Instant::now();
+        while self.holds() > most || self.holds().1 > most.1 {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "it holds {:?} of (files, threads), not {most:?}",
+                self.holds()
+            );
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn after_a_thousand_joins_and_leaves_nothing_is_left_of_them() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("churn");
+    fs::create_dir_all(&folder).unwrap();
+    let config = folder.join("server.toml");
+    // All come from one address.
+    fs::write(&config, "listen = \"127.0.0.1:0\"\n[limits]\nsockets_per_ip = 1000\njoins_per_ip = 1000\n")
+        .unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_sidetone"))
+        .args(["serve", "--config", config.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    let server = Server(server);
+    let url = said.split_whitespace().nth(2).unwrap().trim_end_matches(',').to_owned();
+
+    let churn = |seconds| {
+        let plan = Plan {
+            url: url.clone(),
+            app: App::development(),
+            rooms: 2,
+            publishers: 1,
+            subscribers: 0,
+            audio: Some(32_000),
+            video: None,
+            seconds,
+            ramp: 0,
+            churn: 50,
+            threads: 1,
+        };
+        let report = run(plan, None, |_| {}).unwrap();
+        assert_eq!(report.failures, Vec::<String>::new());
+        assert_eq!(report.participants, 2 + 50 * seconds);
+        assert!(report.delivered > 0);
+    };
+    // Threads of the pool that serves HTTP come with the first work.
+    churn(4);
+    let first = server.holds();
+    server.settles((first.0 - 1, first.1));
+    let (before, rss) = (server.holds(), Usage::of(&server.pid()).unwrap().rss);
+    churn(16);
+    server.settles(before);
+    let after = Usage::of(&server.pid()).unwrap().rss;
+    assert!(after * 100 <= rss * 105, "after 1,000 it has {after} bytes, after 200 it had {rss}");
+}
