@@ -146,7 +146,7 @@ pub async fn run(settings: Settings, mut orders: mpsc::Receiver<Order>, tell: im
                         Some(Err(why)) if why.kind() != io::ErrorKind::WouldBlock => {}
                         _ => break,
                     }
-                    came = this.socket.as_ref().map(|socket| socket.try_recv_from(&mut bytes));
+                    came = this.socket.as_ref().map(|socket| socket.reads.try_recv_from(&mut bytes));
                 }
             }
             knocked = receive(this.knocker.as_ref().map(|(socket, _)| socket), &mut answer) => {
@@ -180,7 +180,7 @@ struct Participant<F> {
     link: Option<Link>,
     hear: mpsc::Sender<(ConnectionId, Heard)>,
     media: Option<PeerConnection>,
-    socket: Option<UdpSocket>,
+    socket: Option<Socket>,
     /// When the media are to be settled again.
     due: Option<Instant>,
     /// When something last came of the media, and whether that goes on.
@@ -193,7 +193,7 @@ struct Participant<F> {
     receptions: HashMap<u32, (u32, Reception)>,
     report: Instant,
     /// What knocks, and with which number.
-    knocker: Option<(UdpSocket, [u8; 12])>,
+    knocker: Option<(Socket, [u8; 12])>,
     /// Why the connection was last lost, as told.
     lost: String,
     tell: F,
@@ -344,7 +344,7 @@ impl<F: FnMut(Happening)> Participant<F> {
     fn try_offer(&mut self, wanted: &OfferWanted) -> Result<protocol::Offer, OfferError> {
         let (_, servers) = self.session.server().ok_or(OfferError::Unknown)?;
         let ip = servers.iter().filter_map(|server| server.parse().ok()).find_map(way_to);
-        let bound = self.socket.as_ref().map(UdpSocket::local_addr).transpose()?;
+        let bound = self.socket.as_ref().map(|socket| socket.address);
         let bound = match (bound, ip) {
             // Where there is no way now, there may be the old one again.
             (Some(bound), None) => bound,
@@ -352,7 +352,7 @@ impl<F: FnMut(Happening)> Participant<F> {
             (Some(bound), Some(ip)) if bound.ip() == ip => bound,
             (_, Some(ip)) => {
                 let socket = bind(ip)?;
-                let bound = socket.local_addr()?;
+                let bound = socket.address;
                 self.socket = Some(socket);
                 if let Some(media) = &mut self.media {
                     media.moved(bound)?;
@@ -432,7 +432,7 @@ impl<F: FnMut(Happening)> Participant<F> {
         let socket = self.socket.as_ref();
         let send = |transmit: Transmit| {
             // What the system does not take is lost, as on any network.
-            let _ = socket.map(|socket| socket.try_send_to(&transmit.contents, transmit.destination));
+            let _ = socket.map(|socket| socket.writes.send_to(&transmit.contents, transmit.destination));
         };
         let mut news = std::mem::take(&mut self.news);
         let settled = media.settle(now, send, &mut news);
@@ -500,7 +500,7 @@ impl<F: FnMut(Happening)> Participant<F> {
         let number: [u8; 12] = std::array::from_fn(|_| fastrand::u8(..));
         for address in addresses {
             // Nobody may be there: that is what it asks.
-            let _ = socket.try_send_to(&stun::knock(number), address);
+            let _ = socket.writes.send_to(&stun::knock(number), address);
         }
         self.knocker = Some((socket, number));
     }
@@ -537,16 +537,26 @@ fn way_to(server: SocketAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
 }
 
-fn bind(ip: IpAddr) -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::bind((ip, 0))?;
-    socket.set_nonblocking(true)?;
-    UdpSocket::from_std(socket)
+/// A datagram socket.
+struct Socket {
+    address: SocketAddr,
+    /// What is written to: by the runtime nothing could be before it has seen that the
+    /// socket takes something, and the first datagram is the one that is waited for.
+    writes: std::net::UdpSocket,
+    reads: UdpSocket,
+}
+
+fn bind(ip: IpAddr) -> io::Result<Socket> {
+    let writes = std::net::UdpSocket::bind((ip, 0))?;
+    writes.set_nonblocking(true)?;
+    let (address, reads) = (writes.local_addr()?, UdpSocket::from_std(writes.try_clone()?)?);
+    Ok(Socket { address, writes, reads })
 }
 
 /// What comes next by a socket, if there is one.
-async fn receive(socket: Option<&UdpSocket>, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+async fn receive(socket: Option<&Socket>, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     match socket {
-        Some(socket) => socket.recv_from(bytes).await,
+        Some(socket) => socket.reads.recv_from(bytes).await,
         None => pending().await,
     }
 }
