@@ -7,6 +7,7 @@ pub mod load;
 mod login;
 mod mem;
 mod munge;
+mod outward;
 mod peers;
 pub mod protocol;
 pub mod quality;
@@ -22,9 +23,11 @@ mod transport;
 mod udp;
 mod udp_reader;
 pub mod url;
+mod whep;
+mod whip;
 mod ws;
 
 use sidetone_core::NodeSpec;
 
 /// The kinds of this crate.
-pub const KINDS: &[&NodeSpec] = &[&join::SPEC];
+pub const KINDS: &[&NodeSpec] = &[&join::SPEC, &whep::SPEC, &whip::SPEC];

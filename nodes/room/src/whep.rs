@@ -1,0 +1,131 @@
+//! `room.whep`: plays sound and pictures from a WHEP server.
+//!
+//! Ports: none → `audio`, `video`: RTP packets of what is played; each may stay
+//! unlinked.
+//!
+//! Parameters: `url`, required: `http://HOST:PORT/PATH`, such as
+//! `http://127.0.0.1:7880/whep/demo/alice` of `sidetone serve`; `token`, empty by
+//! default: goes with every request as a bearer token; `allow_remote`, true or false,
+//! default false: lets it speak to other machines (media are encrypted, the token is
+//! not).
+//!
+//! Latency: the system's.
+//!
+//! Events: a key frame that a decoder asks for is asked of the server. Where nobody
+//! publishes yet, or a connection is lost, it is tried anew, after 0.3 s at first and
+//! 7 s at most. A server that refuses for good (a token that does not hold, no codec in
+//! common) is a fault. Opus and AV1 are played; packets of other codecs are let be.
+//!
+//! Method: draft-ietf-wish-whep: an offer by POST, media by ICE, DTLS and SRTP, DELETE in
+//! the end. The abs-capture-time header extension tells when a packet was captured. A
+//! thread of its own speaks to the server.
+//!
+//! ```toml
+//! sidetone = 1
+//! links = ["play.audio -> jitter -> unpack -> decode -> save"]
+//! nodes.play = { kind = "room.whep", url = "http://127.0.0.1:7880/whep/demo/alice" }
+//! nodes.jitter = { kind = "rtp.jitter_buffer" }
+//! nodes.unpack = { kind = "rtp.unpack_opus" }
+//! nodes.decode = { kind = "codec.opus_decode" }
+//! nodes.save = { kind = "file.wav_sink", path = "out/played.wav" }
+//! ```
+
+use std::time::Duration;
+
+use sidetone_core::registry::declared;
+use sidetone_core::{
+    Codec, Context, Control, DropReason, Fault, Finish, Flags, MediaType, Node, NodeError, NodeSpec,
+    ParamSpec, Placement, PortSpec, Setup, Through,
+};
+
+use crate::outward::wire::{Came, Wanted, Wire};
+use crate::whip::{REFUSED, server};
+
+/// The kind.
+pub(crate) const SPEC: NodeSpec = NodeSpec {
+    kind: "room.whep",
+    summary: "Plays sound and pictures from a WHEP server.",
+    sheet: sidetone_core::data_sheet!("whep.rs"),
+    inputs: &[],
+    outputs: &[
+        PortSpec::new("audio", MediaType::rtp(Codec::Opus), "The sound.").optional(),
+        PortSpec::new("video", MediaType::rtp(Codec::Av1), "The pictures.").optional(),
+    ],
+    params: &[
+        ParamSpec::text("url", "", "What to play: http://HOST:PORT/PATH.").required(),
+        ParamSpec::text("token", "", "The bearer token; none where empty."),
+        ParamSpec::bool("allow_remote", false, "Lets it speak to other machines."),
+    ],
+    placement: Placement::Own,
+    real_time: false,
+    negotiate: &|offer| {
+        server(offer.params)?;
+        declared(offer)
+    },
+    build: &|setup| Ok(Box::new(Whep::new(&setup)?)),
+};
+
+/// A capture time further from now than this is not believed.
+const CAPTURE_SANITY: Duration = Duration::from_secs(10);
+
+struct Whep {
+    wire: Wire,
+    packets: [u64; 2],
+}
+
+impl Whep {
+    fn new(setup: &Setup<'_>) -> Result<Self, NodeError> {
+        let wanted = Wanted {
+            url: server(setup.params)?,
+            token: setup.params.text("token").into(),
+            may_leave: setup.params.bool("allow_remote"),
+            sends: Vec::new(),
+        };
+        Ok(Self { wire: Wire::open(setup, wanted)?, packets: [0; 2] })
+    }
+}
+
+impl Node for Whep {
+    fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
+        (0..self.wire.lost().0).for_each(|_| cx.dropped(DropReason::Overflow));
+        while let Some(came) = self.wire.take() {
+            let (mut frame, kind, captured, marker) = match came {
+                Came::Packet(frame, kind, captured, marker) => (frame, kind, captured, marker),
+                Came::Refused => return Err(REFUSED),
+                Came::KeyFrameWanted | Came::Estimate(_) => continue,
+            };
+            let port = kind as usize;
+            let sane = captured.filter(|at| at.since(cx.now()).max(cx.now().since(*at)) <= CAPTURE_SANITY);
+            // Another machine's clock may run ahead of ours.
+            let captured = sane.map_or(cx.now(), |at| at.min(cx.now()));
+            frame.header = cx.born(captured, Duration::ZERO);
+            frame.header.sequence = self.packets[port];
+            if marker {
+                frame.header.flags = frame.header.flags.with(Flags::MARKER);
+            }
+            self.packets[port] += 1;
+            if cx.is_linked(port, None) {
+                cx.push(port, frame);
+            } else {
+                cx.dropped(DropReason::Unlinked);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut Context<'_>) -> Result<Finish, Fault> {
+        Ok(Finish::Done)
+    }
+
+    fn control(
+        &mut self,
+        control: &Control,
+        from: Option<Through>,
+        _: &mut Context<'_>,
+    ) -> Result<(), Fault> {
+        if let (Control::KeyFrame, Some(Through { port: 1, .. })) = (control, from) {
+            self.wire.ask_key_frame();
+        }
+        Ok(())
+    }
+}
