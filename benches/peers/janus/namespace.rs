@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Who is in which rooms, and what is sent: of so many bits per second.
-pub struct Case {
-    pub name: &'static str,
-    pub rooms: u32,
-    pub publishers: u32,
-    pub subscribers: u32,
-    pub audio: Option<u64>,
-    pub video: Option<u64>,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) rooms: u32,
+    pub(crate) publishers: u32,
+    pub(crate) subscribers: u32,
+    pub(crate) audio: Option<u64>,
+    pub(crate) video: Option<u64>,
 }
 
-pub const CASES: [Case; 2] = [
+pub(crate) const CASES: [Case; 2] = [
     Case {
         name: "10 cameras to 20 each",
         rooms: 10,
@@ -35,32 +35,32 @@ pub const CASES: [Case; 2] = [
 
 impl Case {
     /// The case of this name.
-    pub fn of(name: &str) -> Result<&'static Self, String> {
+    pub(crate) fn of(name: &str) -> Result<&'static Self, String> {
         CASES.iter().find(|case| case.name == name).ok_or_else(|| format!("there is no case \"{name}\""))
     }
 }
 
 /// Seconds within which all come in, and that are measured then.
-pub const fn seconds(quick: bool) -> (u64, u64) {
+pub(crate) const fn seconds(quick: bool) -> (u64, u64) {
     if quick { (3, 4) } else { (5, 12) }
 }
 
 /// A network namespace that is joined to this one by a pair of addresses; gone when
 /// dropped, and the server in it, and its folder.
-pub struct Namespace {
+pub(crate) struct Namespace {
     name: String,
     /// The server's address, and this side's.
-    pub server: String,
-    pub here: String,
+    pub(crate) server: String,
+    pub(crate) here: String,
     /// For the server's files.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     child: Option<Child>,
 }
 
 impl Namespace {
     /// # Errors
     /// There is no right to, or no `ip`.
-    pub fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let pid = std::process::id();
         let net = pid % 250;
         let space = Self {
@@ -88,14 +88,14 @@ impl Namespace {
     }
 
     /// Writes a file into the folder: where it is.
-    pub fn write(&self, file: &str, text: &str) -> Result<PathBuf, String> {
+    pub(crate) fn write(&self, file: &str, text: &str) -> Result<PathBuf, String> {
         let path = self.folder.join(file);
         std::fs::write(&path, text).map_err(|why| format!("{}: {why}", path.display()))?;
         Ok(path)
     }
 
     /// Starts a server in it: its process. What it says goes to `log` in the folder.
-    pub fn start(&mut self, program: &Path, arguments: &[&str]) -> Result<u32, String> {
+    pub(crate) fn start(&mut self, program: &Path, arguments: &[&str]) -> Result<u32, String> {
         let log = std::fs::File::create(self.folder.join("log")).map_err(|why| why.to_string())?;
         let copy = log.try_clone().map_err(|why| why.to_string())?;
         let child = Command::new("ip")
@@ -113,7 +113,7 @@ impl Namespace {
     }
 
     /// Waits until somebody listens at a port of the server.
-    pub fn wait(&mut self, port: u16) -> Result<(), String> {
+    pub(crate) fn wait(&mut self, port: u16) -> Result<(), String> {
         let address = format!("{}:{port}", self.server);
         for _ in 0..500 {
             if std::net::TcpStream::connect(&address).is_ok() {

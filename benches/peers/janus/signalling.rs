@@ -13,7 +13,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 const FIRST_ROOM: u32 = 1_000;
 
 /// A session with a handle for each connection.
-pub struct Janus {
+pub(crate) struct Janus {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: Option<u64>,
     next: u64,
@@ -21,7 +21,7 @@ pub struct Janus {
 
 impl Janus {
     /// Opens a session.
-    pub async fn open(url: &str) -> Result<Self, String> {
+    pub(crate) async fn open(url: &str) -> Result<Self, String> {
         let mut request = url.into_client_request().map_err(|why| why.to_string())?;
         let protocol = "janus-protocol".parse().map_err(|_| "a header")?;
         request.headers_mut().insert("sec-websocket-protocol", protocol);
@@ -32,7 +32,7 @@ impl Janus {
     }
 
     /// Makes a room without a bound on bitrates.
-    pub async fn create(&mut self, room: u32) -> Result<(), String> {
+    pub(crate) async fn create(&mut self, room: u32) -> Result<(), String> {
         let handle = self.attach().await?;
         let body = json!({
             "request": "create", "room": FIRST_ROOM + room, "publishers": 100, "bitrate": 0,
@@ -42,7 +42,7 @@ impl Janus {
     }
 
     /// Publishes what is offered: what subscribers ask for, and the answer.
-    pub async fn publish(&mut self, room: u32, offer: String) -> Result<(u64, String), String> {
+    pub(crate) async fn publish(&mut self, room: u32, offer: String) -> Result<(u64, String), String> {
         let handle = self.attach().await?;
         let body = json!({"request": "join", "ptype": "publisher", "room": FIRST_ROOM + room});
         let joined = self.say(handle, body, None).await?;
@@ -53,7 +53,7 @@ impl Janus {
     }
 
     /// Subscribes to what these publish: a handle, and the offer.
-    pub async fn subscribe(
+    pub(crate) async fn subscribe(
         &mut self,
         room: u32,
         feeds: impl Iterator<Item = u64>,
@@ -75,7 +75,7 @@ impl Janus {
     }
 
     /// Starts what was subscribed to.
-    pub async fn start(&mut self, handle: u64, answer: String) -> Result<(), String> {
+    pub(crate) async fn start(&mut self, handle: u64, answer: String) -> Result<(), String> {
         self.say(handle, json!({"request": "start"}), Some(("answer", answer))).await.map(drop)
     }
 
