@@ -37,7 +37,8 @@ impl Server {
     /// Waits until it holds no more than `most`: connections close a little after.
     fn settles(&self, most: (usize, usize)) {
         let begun = Instant::now();
-        while self.holds() > most || self.holds().1 > most.1 {
+        let is_more = |(files, threads): (usize, usize)| files > most.0 || threads > most.1;
+        while is_more(self.holds()) {
             assert!(
                 begun.elapsed() < PATIENCE,
                 "it holds {:?} of (files, threads), not {most:?}",
@@ -71,28 +72,30 @@ fn after_a_thousand_joins_and_leaves_nothing_is_left_of_them() {
         let plan = Plan {
             url: url.clone(),
             app: App::development(),
-            rooms: 2,
+            rooms: 5,
             publishers: 1,
             subscribers: 0,
             audio: Some(32_000),
             video: None,
             seconds,
             ramp: 0,
-            churn: 50,
+            churn: 34,
             threads: 1,
         };
         let report = run(plan, None, |_| {}).unwrap();
         assert_eq!(report.failures, Vec::<String>::new());
-        assert_eq!(report.participants, 2 + 50 * seconds);
+        assert_eq!(report.participants, 5 + 34 * seconds);
         assert!(report.delivered > 0);
     };
-    // Threads of the pool that serves HTTP come with the first work.
-    churn(4);
-    let first = server.holds();
-    server.settles((first.0 - 1, first.1));
+    let idle = server.holds();
+    churn(6);
+    // Threads may have come with the first work, and stay.
+    server.settles((idle.0, usize::MAX));
     let (before, rss) = (server.holds(), Usage::of(&server.pid()).unwrap().rss);
-    churn(16);
+    churn(24);
     server.settles(before);
+    // What allocators keep for later goes up and down by a tenth with how many were there
+    // at once; of 800 participants of whom a tenth was left it would be nearly half more.
     let after = Usage::of(&server.pid()).unwrap().rss;
-    assert!(after * 100 <= rss * 105, "after 1,000 it has {after} bytes, after 200 it had {rss}");
+    assert!(after * 4 <= rss * 5, "after 1,000 it has {after} bytes, after 200 it had {rss}");
 }

@@ -153,6 +153,10 @@ impl Link {
             }
         }
         self.ask(Ask::Leave).await?;
+        // The server closes it then. To be gone before, with something unread, would take
+        // the word back: a reset.
+        let closed = async { while matches!(self.socket.next().await, Some(Ok(_))) {} };
+        let _ = timeout(PATIENCE, closed).await;
         Ok(held_back)
     }
 }
