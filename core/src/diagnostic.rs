@@ -15,6 +15,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
+use std::io;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -70,13 +71,21 @@ pub struct Diagnostic {
     pub labels: Vec<Label>,
     /// What to do about it.
     pub help: Vec<String>,
+    /// What the system said, where it refused a node its file or device.
+    pub refused: Option<io::ErrorKind>,
 }
 
 impl Diagnostic {
     /// An error that says `message`. \[control\]
     #[must_use]
     pub fn error(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, message: message.into(), labels: Vec::new(), help: Vec::new() }
+        Self {
+            severity: Severity::Error,
+            message: message.into(),
+            labels: Vec::new(),
+            help: Vec::new(),
+            refused: None,
+        }
     }
 
     /// A warning that says `message`. \[control\]
@@ -109,7 +118,7 @@ pub struct Sources {
     files: Vec<Source>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Source {
     label: String,
     text: String,
@@ -117,6 +126,13 @@ struct Source {
     lines: Vec<u32>,
     /// Whether it is a file, in which a line and a column lead somewhere.
     is_file: bool,
+}
+
+impl fmt::Debug for Source {
+    /// Its name alone: its text is long, and may hold what is not to be read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.label.fmt(f)
+    }
 }
 
 impl Sources {

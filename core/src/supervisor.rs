@@ -43,7 +43,7 @@ use crate::waker::NodeWaker;
 
 use edit::Fading;
 pub(crate) use lane_driver::LaneDriver;
-use making::build;
+use making::{build, cannot_be_made};
 use retired::{LinkAccount, Retired};
 
 /// Frames under way that the ledger follows at once, at most.
@@ -258,10 +258,7 @@ impl Supervisor {
                         failures.extend(mismatch.list);
                     }
                 }
-                Err(error) => failures.push(
-                    Diagnostic::error(format!("{}: {error}", node.name))
-                        .at(node.place, format!("{} cannot be made", node.spec.kind)),
-                ),
+                Err(error) => failures.push(cannot_be_made(node, &error)),
             }
         }
         if !failures.is_empty() {

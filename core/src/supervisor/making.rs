@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::context::Wiring;
 use crate::control::Control;
 use crate::deadline::Deadline;
+use crate::diagnostic::Diagnostic;
 use crate::engine::Update;
 use crate::event::{EventKind, Renewal};
 use crate::fault::NodeError;
@@ -279,6 +280,17 @@ pub(super) fn build(
     catch_unwind(AssertUnwindSafe(|| (node.spec.build)(setup))).unwrap_or_else(|_| {
         Err(NodeError::Unavailable("panicked while it was made; this is a defect in it".into()))
     })
+}
+
+/// That it could not be, and why.
+pub(super) fn cannot_be_made(node: &GraphNode, why: &NodeError) -> Diagnostic {
+    let label = format!("{} cannot be made", node.spec.kind);
+    let mut diagnostic = Diagnostic::error(format!("{}: {why}", node.name)).at(node.place, label);
+    diagnostic.refused = match why {
+        NodeError::Open { source, .. } => Some(source.kind()),
+        _ => None,
+    };
+    diagnostic
 }
 
 /// A node's own seed, from the run's seed and its name: FNV-1a, then the

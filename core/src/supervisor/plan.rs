@@ -20,7 +20,7 @@ use crate::schedule::{self, Schedule, TemplateLane};
 use crate::waker::NodeWaker;
 
 use super::retired::NodeAccount;
-use super::{LaneEntry, Supervisor, build, new_lane};
+use super::{LaneEntry, Supervisor, build, cannot_be_made, new_lane};
 
 /// A node that is to run.
 pub(super) struct Wish {
@@ -305,9 +305,7 @@ impl Supervisor {
         let made = match made {
             Ok(made) => Some((account, made, waker)),
             Err(error) => {
-                let message = format!("{}: {error}", node.name);
-                let label = format!("{} cannot be made", node.spec.kind);
-                plan.failures.push(Diagnostic::error(message).at(node.place, label));
+                plan.failures.push(cannot_be_made(&node, &error));
                 None
             }
         };
