@@ -60,10 +60,7 @@ impl Events {
 pub(crate) fn is_news(kind: &EventKind) -> bool {
     match kind {
         EventKind::Level { .. } | EventKind::Ended | EventKind::Figure(_) => false,
-        EventKind::Own(words) => !matches!(
-            words.get(),
-            Some(RoomEvent::Volumes { .. } | RoomEvent::Quality { .. } | RoomEvent::Limit { .. })
-        ),
+        EventKind::Own(words) => !words.get().is_some_and(RoomEvent::is_periodic),
         _ => true,
     }
 }

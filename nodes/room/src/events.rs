@@ -1,10 +1,13 @@
 //! `RoomEvent`: what a participant's program sees of its room.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::Serialize;
 
-use crate::protocol::{Code, Left, PlayState, QualityOf, Removed, StreamId, StreamInfo, UserName, Volume};
+use crate::protocol::{
+    Code, Left, PlayState, QualityOf, Removed, Source, StreamId, StreamInfo, UserName, Volume,
+};
+use crate::statistics::Statistics;
 
 /// What happened in the room that a participant is in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -89,6 +92,22 @@ pub enum RoomEvent {
         /// Of each.
         list: Vec<QualityOf>,
     },
+    /// How its own media do, every two seconds.
+    Statistics {
+        /// Milliseconds since it joined for the first time, breaks included.
+        call_ms: u64,
+        /// Of each stream, and of the way to the server.
+        list: Vec<Statistics>,
+    },
+    /// What feeds a stream of its own cannot: see [`DeviceCode`].
+    Device {
+        /// Which.
+        source: Source,
+        /// Why.
+        code: DeviceCode,
+        /// The same for people.
+        why: String,
+    },
     /// The token expires soon.
     TokenExpiring {
         /// In how many seconds.
@@ -152,11 +171,16 @@ pub enum RoomState {
     /// again.
     Disconnected,
     /// Out of the room, by choice.
-    Left,
+    Left {
+        /// Milliseconds since it joined for the first time.
+        call_ms: u64,
+    },
     /// Out of the room, for good.
     Failed {
         /// Why.
         code: Code,
+        /// Milliseconds since it joined for the first time; 0 if it never did.
+        call_ms: u64,
     },
 }
 
@@ -172,6 +196,30 @@ pub enum Entry {
     Again,
 }
 
+/// What is wrong with a camera, a microphone or a screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceCode {
+    /// It did not start, or stopped by itself.
+    Failed,
+    /// This program may not use it.
+    NotPermitted,
+    /// Another program uses it.
+    Busy,
+}
+
+impl DeviceCode {
+    /// Of what the system said. \[any\]
+    #[must_use]
+    pub const fn of(refused: Option<io::ErrorKind>) -> Self {
+        match refused {
+            Some(io::ErrorKind::PermissionDenied) => Self::NotPermitted,
+            Some(io::ErrorKind::ResourceBusy | io::ErrorKind::AddrInUse) => Self::Busy,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// Where a stream of a participant's own stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -184,6 +232,18 @@ pub enum PublishState {
     Ended,
     /// It was refused, or ended by the server.
     Failed,
+}
+
+impl RoomEvent {
+    /// Whether it only tells how things stand by now, as others like it do again and
+    /// again: a program that is behind can do without it. \[any\]
+    #[must_use]
+    pub const fn is_periodic(&self) -> bool {
+        matches!(
+            self,
+            Self::Volumes { .. } | Self::Quality { .. } | Self::Limit { .. } | Self::Statistics { .. }
+        )
+    }
 }
 
 impl fmt::Display for RoomEvent {
@@ -230,6 +290,12 @@ impl fmt::Display for RoomEvent {
                 });
                 write!(f, "networks: {}", list(qualities))
             }
+            Self::Statistics { call_ms, list } => {
+                write!(f, "in the call for {call_ms} ms, statistics of {} objects", list.len())
+            }
+            Self::Device { source, code, why } => {
+                write!(f, "the {} {}: {why}", source.word().replace('_', " "), word(code))
+            }
             Self::TokenExpiring { in_s } => write!(f, "the token expires in {in_s} s"),
             Self::TokenWanted { code } => write!(f, "another token is wanted: {code}"),
             Self::TokenRenewed { expires_s } => write!(f, "the new token expires in {expires_s} s"),
@@ -255,8 +321,9 @@ impl fmt::Display for RoomState {
             Self::Refused { code } => write!(f, "not let in for now: {code}"),
             Self::Reconnecting => f.write_str("reconnecting"),
             Self::Disconnected => f.write_str("disconnected"),
-            Self::Left => f.write_str("left"),
-            Self::Failed { code } => write!(f, "failed: {code}"),
+            Self::Left { call_ms: 0 } => f.write_str("left"),
+            Self::Left { call_ms } => write!(f, "left after a call of {call_ms} ms"),
+            Self::Failed { code, .. } => write!(f, "failed: {code}"),
         }
     }
 }
@@ -279,7 +346,7 @@ fn because(f: &mut fmt::Formatter<'_>, why: Option<impl fmt::Display>) -> fmt::R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Quality, Source};
+    use crate::protocol::Quality;
 
     #[test]
     fn events_read_as_sentences_and_as_json() {
@@ -320,7 +387,8 @@ mod tests {
         for (event, text) in table {
             assert_eq!(event.to_string(), text);
         }
-        let json = serde_json::to_string(&RoomEvent::State(RoomState::Failed { code: Code::Kicked }));
-        assert_eq!(json.expect("JSON"), r#"{"state":{"failed":{"code":"kicked"}}}"#);
+        let json =
+            serde_json::to_string(&RoomEvent::State(RoomState::Failed { code: Code::Kicked, call_ms: 7 }));
+        assert_eq!(json.expect("JSON"), r#"{"state":{"failed":{"code":"kicked","call_ms":7}}}"#);
     }
 }

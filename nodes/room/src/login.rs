@@ -65,8 +65,11 @@ impl<'a> Login<'a> {
     }
 }
 
-/// Whose a token says it is; whether it holds is for the server to say.
-fn named(token: &str) -> Result<UserName, &'static str> {
+/// Whose a token says it is; whether it holds is for the server to say. \[control\]
+///
+/// # Errors
+/// It is none, in words that go on from "token ".
+pub fn named(token: &str) -> Result<UserName, &'static str> {
     #[derive(Deserialize)]
     struct Subject {
         sub: String,

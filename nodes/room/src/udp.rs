@@ -11,12 +11,12 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sidetone_core::rtp::{Ssrc, ntp_of, timestamp_of};
+use sidetone_core::rtp::{Ssrc, ntp_of};
 use sidetone_core::{
-    Context, Control, DropReason, Fault, Flags, Format, Frame, Key, LeaveReason, Medium, NodeError, Setup,
-    Timestamp,
+    Context, Control, DropReason, Fault, Format, Frame, Key, LeaveReason, Medium, NodeError, Setup, Timestamp,
 };
 
+use crate::packets;
 use crate::peers::{Peers, ask_key_frame};
 use crate::protocol::Source;
 use crate::rtcp::{self, Sent, Told};
@@ -40,9 +40,6 @@ const STRAGGLERS: Duration = Duration::from_millis(200);
 
 /// How long a stream must be silent before another source may take its place.
 const SOURCE_SILENCE: Duration = Duration::from_millis(500);
-
-/// A capture time further from now than this is not believed.
-const CAPTURE_SANITY: Duration = Duration::from_secs(10);
 
 /// What goes over it: codecs are told apart by payload type, so there is one stream
 /// of each.
@@ -158,16 +155,7 @@ impl UdpTransport {
             }
             source => *source = Some((header.ssrc, cx.now())),
         }
-        let told = header.captured_ntp.map(timestamp_of);
-        let sane = told.filter(|at| at.since(cx.now()).max(cx.now().since(*at)) <= CAPTURE_SANITY);
-        // Another machine's clock may run ahead of ours.
-        let captured = sane.map_or(cx.now(), |at| at.min(cx.now()));
-        frame.header = cx.born(captured, Duration::ZERO);
-        frame.header.sequence = peer.packets[place];
-        if header.marker {
-            frame.header.flags = frame.header.flags.with(Flags::MARKER);
-        }
-        peer.packets[place] += 1;
+        packets::enter(cx, &mut frame, header, &mut peer.packets[place]);
         match peer.key {
             Some(key) => peers.packet(cx, key, source, frame),
             None if peer.unnamed.len() < INBOX => peer.unnamed.push_back((source, frame)),

@@ -30,15 +30,14 @@
 //! nodes.save = { kind = "file.wav_sink", path = "out/played.wav" }
 //! ```
 
-use std::time::Duration;
-
 use sidetone_core::registry::declared;
 use sidetone_core::{
-    Codec, Context, Control, DropReason, Fault, Finish, Flags, MediaType, Node, NodeError, NodeSpec,
-    ParamSpec, Placement, PortSpec, Setup, Through,
+    Codec, Context, Control, DropReason, Fault, Finish, MediaType, Node, NodeError, NodeSpec, ParamSpec,
+    Placement, PortSpec, Setup, Through,
 };
 
 use crate::outward::wire::{Came, Wanted, Wire};
+use crate::packets;
 use crate::whip::{REFUSED, server};
 
 /// The kind.
@@ -65,9 +64,6 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     build: &|setup| Ok(Box::new(Whep::new(&setup)?)),
 };
 
-/// A capture time further from now than this is not believed.
-const CAPTURE_SANITY: Duration = Duration::from_secs(10);
-
 struct Whep {
     wire: Wire,
     packets: [u64; 2],
@@ -89,21 +85,13 @@ impl Node for Whep {
     fn process(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {
         (0..self.wire.lost().0).for_each(|_| cx.dropped(DropReason::Overflow));
         while let Some(came) = self.wire.take() {
-            let (mut frame, kind, captured, marker) = match came {
-                Came::Packet(frame, kind, captured, marker) => (frame, kind, captured, marker),
+            let (mut frame, kind, header) = match came {
+                Came::Packet(frame, kind, header) => (frame, kind, header),
                 Came::Refused => return Err(REFUSED),
                 Came::KeyFrameWanted | Came::Estimate(_) => continue,
             };
             let port = kind as usize;
-            let sane = captured.filter(|at| at.since(cx.now()).max(cx.now().since(*at)) <= CAPTURE_SANITY);
-            // Another machine's clock may run ahead of ours.
-            let captured = sane.map_or(cx.now(), |at| at.min(cx.now()));
-            frame.header = cx.born(captured, Duration::ZERO);
-            frame.header.sequence = self.packets[port];
-            if marker {
-                frame.header.flags = frame.header.flags.with(Flags::MARKER);
-            }
-            self.packets[port] += 1;
+            packets::enter(cx, &mut frame, &header, &mut self.packets[port]);
             if cx.is_linked(port, None) {
                 cx.push(port, frame);
             } else {

@@ -35,8 +35,8 @@ use sidetone_core::{
 };
 
 use crate::outward::http::HttpUrl;
-use crate::outward::packets;
 use crate::outward::wire::{Came, Wanted, Wire};
+use crate::packets;
 use crate::protocol::Source;
 
 /// The kind.

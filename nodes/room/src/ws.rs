@@ -9,28 +9,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use sidetone_core::frame::FramePool;
-use sidetone_core::rtp::{Ssrc, ntp_of, payload_type, timestamp_of};
 use sidetone_core::{
-    Context, Control, DropReason, EventKind, Fault, FaultKind, Flags, Format, Frame, Header, Key,
-    LeaveReason, NodeError, NodeWaker, Own, Setup, Timestamp,
+    Context, Control, DropReason, EventKind, Fault, FaultKind, Format, Frame, Header, Key, LeaveReason,
+    NodeError, NodeWaker, Own, Setup, Timestamp,
 };
-use str0m::rtp::{AbsCaptureTime, ExtensionValues};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
 use crate::client::link;
-use crate::client::peer_connection::{Incoming, Outgoing, PeerConfig};
+use crate::client::peer_connection::{Incoming, PeerConfig};
 use crate::client::run::{self, Happening, Order, Settings};
 use crate::client::session::{Command, Options, Publish};
 use crate::events::{RoomEvent, RoomState};
 use crate::login::Login;
+use crate::packets;
 use crate::peers::{Peers, SOURCES, ask_key_frame};
 use crate::protocol::{Client, Kind, Left, Source, StreamId, UserName};
-use crate::rtp_header::{self, RtpHeader};
+use crate::rtp_header::RtpHeader;
 use crate::transport::Transport;
 use crate::udp_reader::MOST_BYTES;
 use crate::url::ServerUrl;
@@ -38,8 +36,6 @@ use crate::url::ServerUrl;
 /// Packets that wait for the node, and orders that wait for the participant.
 const INBOX: usize = 2_048;
 const ORDERS: usize = 1_024;
-/// A capture time further from now than this is not believed.
-const CAPTURE_SANITY: Duration = Duration::from_secs(10);
 /// Of what gets through this part is used, and so much of it is left to sound.
 const USED: f64 = 0.9;
 const SOUND_BPS: f64 = 64_000.0;
@@ -179,11 +175,16 @@ impl WsTransport {
         Source::ALL.get(place).copied()
     }
 
-    fn happened(&mut self, cx: &mut Context<'_>, peers: &mut Peers, event: RoomEvent) -> Result<(), Fault> {
+    fn happened(
+        &mut self,
+        cx: &mut Context<'_>,
+        peers: &mut Peers,
+        mut event: RoomEvent,
+    ) -> Result<(), Fault> {
         let mut fault = None;
         match &event {
             RoomEvent::State(RoomState::Joined { .. }) => self.has_joined = true,
-            RoomEvent::State(RoomState::Left | RoomState::Failed { .. }) => {
+            RoomEvent::State(RoomState::Left { .. } | RoomState::Failed { .. }) => {
                 self.is_over = true;
                 self.people.clear();
                 self.streams.clear();
@@ -192,8 +193,9 @@ impl WsTransport {
                     fault = Some("the room server let it not in: the event before says why");
                 }
             }
-            RoomEvent::TokenWanted { .. } if !self.has_joined => {
+            RoomEvent::TokenWanted { code } if !self.has_joined => {
                 fault = Some("the room server does not take the token: the event before says why");
+                event = RoomEvent::State(RoomState::Failed { code: *code, call_ms: 0 });
             }
             RoomEvent::UserJoined { user } => {
                 let key = peers.appear(cx, &user.as_str().into());
@@ -239,16 +241,7 @@ impl WsTransport {
             cx.dropped(DropReason::Unlinked);
             return;
         };
-        let told = header.captured_ntp.map(timestamp_of);
-        let sane = told.filter(|at| at.since(cx.now()).max(cx.now().since(*at)) <= CAPTURE_SANITY);
-        // Another machine's clock may run ahead of ours.
-        let captured = sane.map_or(cx.now(), |at| at.min(cx.now()));
-        frame.header = cx.born(captured, Duration::ZERO);
-        frame.header.sequence = stream.packets;
-        if header.marker {
-            frame.header.flags = frame.header.flags.with(Flags::MARKER);
-        }
-        stream.packets += 1;
+        packets::enter(cx, &mut frame, &header, &mut stream.packets);
         peers.packet(cx, stream.key, stream.source, frame);
     }
 
@@ -314,12 +307,7 @@ impl Transport for WsTransport {
     }
 
     fn publish(&mut self, cx: &mut Context<'_>, source: Source, frame: Frame) {
-        let bytes = frame.bytes();
-        let header = RtpHeader::read(bytes);
-        let Some((header, payload)) = header.and_then(|header| {
-            let (begins, length) = header.payload;
-            Some((header, bytes.get(begins..begins + length)?))
-        }) else {
+        let Some(packet) = packets::outgoing(frame.bytes()) else {
             cx.dropped(DropReason::Corrupt);
             return;
         };
@@ -340,27 +328,6 @@ impl Transport for WsTransport {
         let Some(stream) = self.published[place].clone() else {
             cx.dropped(DropReason::Declined);
             return;
-        };
-        let captured = header.captured_ntp.map(|ntp| {
-            let since = Duration::from_nanos(timestamp_of(ntp).nanos());
-            AbsCaptureTime { capture_time: SystemTime::UNIX_EPOCH + since, clock_offset: None }
-        });
-        let packet = Outgoing {
-            layer: None,
-            ssrc: header.ssrc.0,
-            seq: header.sequence,
-            timestamp: header.timestamp,
-            marker: header.marker,
-            ext: ExtensionValues {
-                abs_capture_time: captured,
-                audio_level: header
-                    .loudness
-                    .and_then(|loudness| i8::try_from(loudness).ok())
-                    .map(|level| -level),
-                voice_activity: header.loudness.map(|loudness| loudness < 127),
-                ..ExtensionValues::default()
-            },
-            payload: payload.into(),
         };
         if !self.order(Order::Packet(stream, packet)) {
             cx.dropped(DropReason::Overflow);
@@ -450,29 +417,10 @@ impl Teller {
     }
 
     /// Makes the RTP packet that the graph's nodes know of one that came.
-    #[allow(clippy::cast_possible_truncation)] // RTP carries the lower half
     fn packet(&mut self, incoming: &Incoming) {
         // A codec that is not ours to play: the server told of it.
         let Some(codec) = incoming.codec else { return };
-        let (packet, about) = (&incoming.packet, &incoming.packet.header);
-        let captured = about
-            .ext_vals
-            .abs_capture_time
-            .and_then(|captured| captured.capture_time.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let header = RtpHeader {
-            payload_type: payload_type(codec),
-            marker: about.marker,
-            sequence: *packet.seq_no as u16,
-            timestamp: about.timestamp,
-            // Each feed is a source of its own: its numbers go on without a gap.
-            ssrc: Ssrc(incoming.feed),
-            captured_ntp: captured.map(|captured| ntp_of(Timestamp::ZERO + captured)),
-            loudness: about.ext_vals.audio_level.map(i8::unsigned_abs),
-            payload: (0, packet.payload.len()),
-        };
-        self.bytes.clear();
-        rtp_header::write(&mut self.bytes, &header);
-        self.bytes.extend_from_slice(&packet.payload);
+        let header = packets::write(&mut self.bytes, incoming, codec);
         if self.bytes.len() > MOST_BYTES {
             self.inbox.overflow.fetch_add(1, Ordering::Relaxed);
             return;

@@ -24,6 +24,7 @@ use crate::client::session::{OfferKind, OfferWanted, Publish};
 use crate::munge::{FIRST_BELOW, Munged, Munger};
 use crate::protocol::{self, Kind, Limits, Slot, SlotOf, Source, StreamId};
 use crate::rtc::{self, Gone};
+use crate::statistics::{self, Statistics};
 
 /// ICE asks at least so often, and so soon again where nothing is answered.
 const MOST_RTO: Duration = Duration::from_millis(500);
@@ -64,7 +65,8 @@ impl PeerConfig {
         let mut config = rtc::config()
             .set_crypto_provider(Arc::clone(&self.crypto))
             .set_dtls_cert(self.certificate.clone())
-            .enable_bwe(Some(Bitrate::bps(FIRST_ESTIMATE)));
+            .enable_bwe(Some(Bitrate::bps(FIRST_ESTIMATE)))
+            .set_stats_interval(Some(REPORT_EVERY));
         config.set_max_stun_rto(MOST_RTO);
         config.set_max_stun_retransmits(RETRANSMITS);
         config.build(now)
@@ -116,7 +118,23 @@ pub enum News {
     KeyFrameWanted(StreamId),
     /// So many bits per second get through to the server.
     Estimate(u64),
+    /// So many more times packets of another's stream, by its number, were asked for
+    /// again, and a key frame of it was.
+    Asked {
+        /// Which.
+        no: u32,
+        /// Packets, how often.
+        nacks: u64,
+        /// A key frame, how often.
+        plis: u64,
+    },
+    /// How what is sent does, and the way: one after another every [`REPORT_EVERY`], and
+    /// after what was asked.
+    Statistics(Statistics),
 }
+
+/// How often it tells how its media do.
+pub const REPORT_EVERY: Duration = Duration::from_secs(2);
 
 /// A participant's media.
 pub struct PeerConnection {
@@ -137,6 +155,8 @@ pub struct PeerConnection {
     /// Which stream's packets came last in a slot, and as the how many-th feed of all.
     feeds: HashMap<Mid, (u32, u32)>,
     feed: u32,
+    /// What was asked for in a slot so far: packets again, and key frames.
+    asked: HashMap<Mid, (u64, u64)>,
     events: Vec<Event>,
 }
 
@@ -185,6 +205,7 @@ impl PeerConnection {
             fed: HashMap::new(),
             feeds: HashMap::new(),
             feed: 0,
+            asked: HashMap::new(),
             events: Vec::new(),
         })
     }
@@ -226,6 +247,7 @@ impl PeerConnection {
             self.idle.clear();
             self.fed.clear();
             self.feeds.clear();
+            self.asked.clear();
         }
         let (mut sends, mut slots, mut idle) = (self.sends.clone(), self.slots.clone(), self.idle.clone());
         let made = rtc::guarded(&mut self.rtc, |rtc| {
@@ -441,6 +463,30 @@ impl PeerConnection {
                 Event::EgressBitrateEstimate(
                     BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. },
                 ) => news.push(News::Estimate(estimate.as_u64())),
+                Event::MediaIngressStats(of) => {
+                    let before = self.asked.insert(of.mid, (of.nacks, of.plis)).unwrap_or_default();
+                    let (nacks, plis) = (of.nacks.saturating_sub(before.0), of.plis.saturating_sub(before.1));
+                    news.extend(self.fed.get(&of.mid).map(|no| News::Asked { no: *no, nacks, plis }));
+                }
+                Event::MediaEgressStats(of) => {
+                    if let Some((stream, sending)) =
+                        self.sends.iter().find(|(_, sending)| sending.mid == of.mid)
+                    {
+                        let kind = sending.source.kind();
+                        let told = statistics::outbound(
+                            statistics::timestamp(),
+                            kind,
+                            clock_rate(kind),
+                            stream,
+                            &of,
+                        );
+                        news.extend(told.map(News::Statistics));
+                    }
+                }
+                Event::PeerStats(of) => {
+                    let told = statistics::candidate_pair(statistics::timestamp(), &of);
+                    news.extend(told.map(News::Statistics));
+                }
                 _ => {}
             }
         }
@@ -488,10 +534,7 @@ pub const MOST_SLOTS: usize = 24;
 impl Numbers {
     /// What a packet is to be called; none that comes too late.
     fn name(&mut self, at: Timestamp, kind: Kind, out: &Outgoing) -> Option<crate::munge::Name> {
-        let rate = match kind {
-            Kind::Audio => Codec::Opus.clock_rate(),
-            Kind::Video => Codec::Av1.clock_rate(),
-        };
+        let rate = clock_rate(kind);
         let is_same = self.munger.is_some() && self.ssrc == out.ssrc;
         let munger = self.munger.get_or_insert_with(|| Munger::new(rate, first(out.seq), out.timestamp));
         if is_same {
@@ -523,6 +566,14 @@ fn add_address(rtc: &mut Rtc, address: SocketAddr) -> Result<(), Gone> {
         rtc.add_local_candidate(candidate);
         Ok(())
     })
+}
+
+/// Ticks per second of what we send.
+const fn clock_rate(kind: Kind) -> u32 {
+    match kind {
+        Kind::Audio => Codec::Opus.clock_rate(),
+        Kind::Video => Codec::Av1.clock_rate(),
+    }
 }
 
 const fn media_kind(kind: Kind) -> MediaKind {

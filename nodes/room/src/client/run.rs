@@ -17,19 +17,18 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use crate::client::link::{Heard, Link};
-use crate::client::peer_connection::{Incoming, News, Outgoing, PeerConfig, PeerConnection};
+use crate::client::peer_connection::{Incoming, News, Outgoing, PeerConfig, PeerConnection, REPORT_EVERY};
 use crate::client::session::{Command, ConnectionId, OfferKind, OfferWanted, Options, Output, Session};
 use crate::events::RoomEvent;
 use crate::protocol::{self, Kind, Limits, StreamId};
 use crate::reception::{Interval, Reception};
 use crate::rtc::Gone;
+use crate::statistics::{self, Statistics};
 use crate::stun;
 use crate::url::ServerUrl;
 
 /// How long nothing may come of media that are up.
 const SILENCE: Duration = Duration::from_millis(1_500);
-/// How often the server is told how well streams come.
-const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// Room for others' streams grows by so many of a kind at a time, so that a few more do
 /// not each cost an offer.
 const ROOM_STEP: u32 = 4;
@@ -435,6 +434,7 @@ impl<F: FnMut(Happening)> Participant<F> {
             let _ = socket.map(|socket| socket.writes.send_to(&transmit.contents, transmit.destination));
         };
         let mut news = std::mem::take(&mut self.news);
+        let mut told = Vec::new();
         let settled = media.settle(now, send, &mut news);
         for item in news.drain(..) {
             match item {
@@ -445,9 +445,18 @@ impl<F: FnMut(Happening)> Participant<F> {
                 News::Packet(packet) => self.packet(now, packet),
                 News::KeyFrameWanted(stream) => (self.tell)(Happening::KeyFrameWanted(stream)),
                 News::Estimate(bps) => (self.tell)(Happening::Estimate(bps)),
+                News::Asked { no, nacks, plis } => {
+                    if let Some((_, reception)) = self.receptions.get_mut(&no) {
+                        reception.asked(nacks, plis);
+                    }
+                }
+                News::Statistics(statistics) => told.push(statistics),
             }
         }
         self.news = news;
+        if !told.is_empty() {
+            self.tell_statistics(told);
+        }
         match settled {
             Ok(due) => self.due = Some(due),
             Err(_) => self.lose_media(),
@@ -456,11 +465,13 @@ impl<F: FnMut(Happening)> Participant<F> {
 
     fn packet(&mut self, now: Instant, packet: Incoming) {
         let (seq, timestamp) = (*packet.packet.seq_no, packet.packet.header.timestamp);
-        let rate = packet.packet.time.frequency().get();
+        let (bytes, rate) = (packet.packet.payload.len(), packet.packet.time.frequency().get());
         match self.receptions.get_mut(&packet.no) {
-            Some((feed, reception)) if *feed == packet.feed => reception.packet(now, seq, timestamp, rate),
+            Some((feed, reception)) if *feed == packet.feed => {
+                reception.packet(now, seq, timestamp, bytes, rate)
+            }
             _ => {
-                self.receptions.insert(packet.no, (packet.feed, Reception::new(now, seq, timestamp)));
+                self.receptions.insert(packet.no, (packet.feed, Reception::new(now, seq, timestamp, bytes)));
                 self.session.frame(self.now(), packet.no);
             }
         }
@@ -477,6 +488,18 @@ impl<F: FnMut(Happening)> Participant<F> {
         });
         let streams: Vec<_> = streams.filter(|stream| stream.expected > 0).collect();
         self.session.received(streams);
+    }
+
+    /// Tells the program how all media do, of which the rest is known.
+    fn tell_statistics(&mut self, mut list: Vec<Statistics>) {
+        let (timestamp, roster) = (statistics::timestamp(), self.session.roster());
+        list.extend(self.receptions.iter().filter_map(|(no, (_, reception))| {
+            let stream = roster.stream(*no)?;
+            let kind = stream.source.kind();
+            Some(statistics::inbound(timestamp, kind, stream.id.clone(), &reception.totals()))
+        }));
+        let call_ms = self.session.call_ms(self.now());
+        (self.tell)(Happening::Event(RoomEvent::Statistics { call_ms, list }));
     }
 
     fn say_goodbye(&mut self) {

@@ -24,7 +24,7 @@ use crate::client::backoff::Backoff;
 use crate::client::roster::Roster;
 use crate::events::{Entry, RoomEvent, RoomState};
 use crate::protocol::{
-    Ask, Client, Code, Join, Joined, Limits, News, Person, Play, Receive, Request, Resume, Retry, Slot,
+    Ask, Client, Code, Join, Joined, Kind, Limits, News, Person, Play, Receive, Request, Resume, Retry, Slot,
     StreamId, Told, UserName, VERSION, Wish,
 };
 
@@ -32,7 +32,7 @@ mod command;
 mod media;
 mod requests;
 
-pub use command::Command;
+pub use command::{Command, MuteRemote};
 pub use media::{Media, OfferKind, OfferWanted, Publish};
 use media::{Offering, Publication};
 
@@ -113,8 +113,13 @@ pub struct Session {
     roster: Roster,
     active: Option<UserName>,
     joined_at: Timestamp,
+    /// When it joined for the first time.
+    call_since: Option<Timestamp>,
     /// What is to be played how, or (none) not at all, whatever is played by itself.
     wishes: BTreeMap<StreamId, Option<Wish>>,
+    /// Of whose streams (none: everyone's), of which kind, whether they are kept from
+    /// being played.
+    hushed: BTreeMap<(Kind, Option<UserName>), bool>,
     publications: BTreeMap<StreamId, Publication>,
     media: Media,
     /// The offer that is made or not answered yet, and what the next one has to do.
@@ -220,7 +225,9 @@ impl Session {
             roster: Roster::default(),
             active: None,
             joined_at: Timestamp::ZERO,
+            call_since: None,
             wishes: BTreeMap::new(),
+            hushed: BTreeMap::new(),
             publications: BTreeMap::new(),
             media: Media::Off,
             offering: None,
@@ -263,6 +270,12 @@ impl Session {
         matches!(self.link, Link::Over)
     }
 
+    /// How long the call has been going on, breaks included, in milliseconds. \[any\]
+    #[must_use]
+    pub fn call_ms(&self, now: Timestamp) -> u64 {
+        self.call_since.map_or(0, |since| millis(now.since(since)))
+    }
+
     /// Messages so far that did not fit what was known: of a server that keeps to the
     /// protocol none does. \[any\]
     #[must_use]
@@ -302,7 +315,7 @@ impl Session {
             let is_leaving = matches!(self.link, Link::Leaving { .. });
             self.part();
             if is_leaving {
-                self.end(RoomState::Left);
+                self.end(now, None);
             } else {
                 self.retry(now);
             }
@@ -351,6 +364,7 @@ impl Session {
             Command::Mute(mute) => self.mute(mute),
             Command::Play(Play { stream, quality }) => self.wish(stream, Some(quality)),
             Command::Stop(stream) => self.wish(stream, None),
+            Command::MuteRemote(mute) => self.mute_remote(mute),
             Command::Renew(token) => {
                 self.options.token.clone_from(&token);
                 match self.link {
@@ -365,7 +379,7 @@ impl Session {
                     self.link = Link::Leaving { id, until: now + FAREWELL };
                 }
                 Link::Leaving { .. } => {}
-                _ => self.end(RoomState::Left),
+                _ => self.end(now, None),
             },
         }
         self.settle(now);
@@ -427,11 +441,11 @@ impl Session {
                 self.give_up(now);
             }
             Link::In { id, ping, .. } if ping <= now => self.ping(now, id, Timestamp::NEVER),
-            Link::Leaving { until, .. } if until <= now => self.end(RoomState::Left),
+            Link::Leaving { until, .. } if until <= now => self.end(now, None),
             _ => {}
         }
         if self.exhausted().is_some_and(|when| when <= now) {
-            self.end(RoomState::Failed { code: Code::RetriesExhausted });
+            self.end(now, Some(Code::RetriesExhausted));
         }
         if self.next_knock <= now
             && let Some(addresses) = self.addresses()
@@ -529,7 +543,7 @@ impl Session {
         // Knocks show that the server is there, but not that it would let in.
         self.knocked = true;
         match retry {
-            Retry::Never => self.end(RoomState::Failed { code }),
+            Retry::Never => self.end(now, Some(code)),
             Retry::Token => self.event(RoomEvent::TokenWanted { code }),
             Retry::Later => {
                 self.event(RoomEvent::State(RoomState::Refused { code }));
@@ -539,10 +553,15 @@ impl Session {
         }
     }
 
-    fn end(&mut self, state: RoomState) {
+    /// It is out for good, by choice where there is no reason.
+    fn end(&mut self, now: Timestamp, why: Option<Code>) {
         self.hang_up();
         self.link = Link::Over;
-        self.event(RoomEvent::State(state));
+        let call_ms = self.call_ms(now);
+        self.event(RoomEvent::State(match why {
+            None => RoomState::Left { call_ms },
+            Some(code) => RoomState::Failed { code, call_ms },
+        }));
     }
 
     fn connection(&self) -> Option<ConnectionId> {
@@ -629,6 +648,7 @@ impl Session {
         self.asked.clear();
         self.enter(now, id);
         self.joined_at = now;
+        self.call_since.get_or_insert(now);
         let took_ms = self.broken.take().map_or(0, |broken| millis(now.since(broken.since)));
         self.event(RoomEvent::State(RoomState::Joined { entry, took_ms }));
         let users = people.iter().map(|person| person.user.clone()).collect();
@@ -696,12 +716,8 @@ impl Session {
     fn happened_to_others(&mut self, news: News) {
         match self.roster.happened(news) {
             Some(event) => {
-                let added = match &event {
-                    RoomEvent::StreamAdded { stream } => Some(stream.id.clone()),
-                    _ => None,
-                };
-                self.event(event);
-                if let Some(stream) = added {
+                self.event(event.clone());
+                if let RoomEvent::StreamAdded { stream } = event {
                     self.repeat_wish(&stream);
                 }
             }

@@ -17,10 +17,11 @@ use sidetone_core::frame::FramePool;
 use sidetone_core::{Format, Frame, Header, NodeError, NodeWaker, Setup, Timestamp};
 
 use super::http::{Ask, HttpUrl, ask};
-use super::packets;
 use crate::client::peer_connection::{Incoming, News, Outgoing, PeerConfig, PeerConnection};
 use crate::client::session::{OfferKind, OfferWanted, Publish};
+use crate::packets;
 use crate::protocol::{Kind, Limits, Slot, Source, StreamId};
+use crate::rtp_header::RtpHeader;
 
 /// Packets that wait, each way.
 const WAITING: usize = 2_048;
@@ -36,8 +37,8 @@ const NAP: Duration = Duration::from_millis(200);
 
 /// What the thread tells the node.
 pub(crate) enum Came {
-    /// A packet, as a frame of RTP; when it was captured, where it says.
-    Packet(Frame, Kind, Option<Timestamp>, bool),
+    /// A packet, as a frame of RTP.
+    Packet(Frame, Kind, RtpHeader),
     /// Those who play what is sent need a key frame.
     KeyFrameWanted,
     /// So many bits per second get through.
@@ -320,6 +321,7 @@ impl Carrier {
                 News::Packet(incoming) => self.packet(&incoming),
                 News::KeyFrameWanted(_) => self.tell(Came::KeyFrameWanted),
                 News::Estimate(bps) => self.tell(Came::Estimate(bps)),
+                News::Asked { .. } | News::Statistics(_) => {}
             }
         }
         session.due = due?;
@@ -329,7 +331,7 @@ impl Carrier {
     fn packet(&mut self, incoming: &Incoming) {
         // Of a codec that is not ours to play nothing can be done.
         let Some(codec) = incoming.codec else { return };
-        packets::write(&mut self.bytes, incoming, codec);
+        let header = packets::write(&mut self.bytes, incoming, codec);
         if self.bytes.len() > MOST_BYTES {
             self.shared.overflow.fetch_add(1, Ordering::Relaxed);
             return;
@@ -341,8 +343,7 @@ impl Carrier {
             sidetone_core::Medium::Audio => Kind::Audio,
             sidetone_core::Medium::Video => Kind::Video,
         };
-        let marker = incoming.packet.header.marker;
-        self.tell(Came::Packet(frame, kind, packets::captured(incoming), marker));
+        self.tell(Came::Packet(frame, kind, header));
     }
 
     fn tell(&self, came: Came) {

@@ -596,6 +596,8 @@ pub enum PlayState {
     NoSlot,
     /// It cannot be played.
     Failed,
+    /// It is not to be played any more.
+    Stopped,
 }
 
 /// How well a network does; docs/protocol.md has the rule.

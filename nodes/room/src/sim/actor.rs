@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use sidetone_core::Timestamp;
 
 use super::network::Ways;
-use crate::client::session::{Command, ConnectionId, Options, Publish, Session};
+use crate::client::session::{Command, ConnectionId, MuteRemote, Options, Publish, Session};
 use crate::events::{PublishState, RoomEvent, RoomState};
-use crate::protocol::{Client, Mute, Source, StreamId, UserName, Wish};
+use crate::protocol::{Client, Kind, Mute, Source, StreamId, UserName, Wish};
 use crate::server::replay::PersonId;
 use crate::server::room::LinkId;
 
@@ -45,6 +45,30 @@ pub(super) struct Seen {
 pub(super) struct Asked {
     pub(super) published: BTreeMap<StreamId, PublishState>,
     pub(super) wishes: BTreeMap<StreamId, Option<Wish>>,
+    /// Of which kind nothing is to be played: of anybody, and of each for whom that was
+    /// said otherwise since.
+    hushed: BTreeMap<Kind, (bool, BTreeMap<String, bool>)>,
+}
+
+impl Asked {
+    pub(super) fn mute_remote(&mut self, mute: &MuteRemote) {
+        let (everyone, each) = self.hushed.entry(mute.kind).or_default();
+        match &mute.user {
+            Some(user) => {
+                each.insert(user.to_string(), mute.muted);
+            }
+            None => (*everyone, *each) = (mute.muted, BTreeMap::new()),
+        }
+    }
+
+    /// How a stream is to be played.
+    pub(super) fn wish(&self, stream: &StreamId, source: Source) -> Option<Wish> {
+        let is_hushed = self
+            .hushed
+            .get(&source.kind())
+            .is_some_and(|(everyone, each)| each.get(stream.user()).copied().unwrap_or(*everyone));
+        if is_hushed { None } else { self.wishes.get(stream).copied().unwrap_or(Some(Wish::High)) }
+    }
 }
 
 /// Media without media.
@@ -85,7 +109,7 @@ impl Actor {
 
     /// Whether its program runs: it has begun and is neither out nor about to leave.
     pub(super) fn runs(&self) -> bool {
-        let is_out = matches!(self.seen.state, Some(RoomState::Left | RoomState::Failed { .. }));
+        let is_out = matches!(self.seen.state, Some(RoomState::Left { .. } | RoomState::Failed { .. }));
         self.session.is_some() && !is_out
     }
 
@@ -114,7 +138,7 @@ impl Actor {
         };
         let fits = match event {
             RoomEvent::State(new) => {
-                let was_out = matches!(state, Some(RoomState::Left | RoomState::Failed { .. }));
+                let was_out = matches!(state, Some(RoomState::Left { .. } | RoomState::Failed { .. }));
                 *state = Some(*new);
                 !was_out
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::world::{Heard, World};
 use crate::events::{PublishState, RoomState};
-use crate::protocol::{StreamId, UserName, Wish};
+use crate::protocol::UserName;
 use crate::server::room::Settings;
 use crate::server::room::census::Sight;
 
@@ -144,8 +144,9 @@ impl World {
                 return wrong(&format!("its program believes {asked:?}"));
             }
             // What it plays.
-            let wish = |id: &StreamId| actor.asked.wishes.get(id).copied().unwrap_or(Some(Wish::High));
-            let wished = streams.values().filter_map(|stream| wish(&stream.id).map(|wish| (stream.no, wish)));
+            let wished = streams
+                .values()
+                .filter_map(|stream| Some((stream.no, actor.asked.wish(&stream.id, stream.source)?)));
             let wished: BTreeMap<_, _> = wished.filter(|_| own.grants.subscribe).collect();
             if own.plays != wished {
                 return wrong(&format!("it plays {:?}, wished {wished:?}", own.plays));

@@ -7,7 +7,9 @@ use sidetone_core::Timestamp;
 
 use super::actor::Actor;
 use super::network::{Cut, Item, Way, Wire};
-use crate::client::session::{Command, ConnectionId, OfferKind, OfferWanted, Output as Wanted, Session};
+use crate::client::session::{
+    Command, ConnectionId, MuteRemote, OfferKind, OfferWanted, Output as Wanted, Session,
+};
 use crate::events::{RoomEvent, RoomState};
 use crate::protocol::{
     Ask, Code, Join, Kind, Left, News, Offer, Play, Request, RoomName, Send, SlotOf, Source, Told, UserName,
@@ -299,13 +301,20 @@ impl World {
                     Some(quality) => Command::Play(Play { stream, quality }),
                 });
             }
-            46..50 => {
+            46..49 if runs => {
+                let other = self.rng.bool().then(|| self.rng.usize(..self.actors.len()));
+                let user = other.map(|other| self.actors[other].user.clone());
+                let mute = MuteRemote { user, kind: source.kind(), muted: self.rng.bool() };
+                self.actors[seat].asked.mute_remote(&mute);
+                return self.command(seat, |_| Command::MuteRemote(mute));
+            }
+            49..51 => {
                 let ban = self.rng.bool().then_some(Duration::from_secs(10));
                 let user = self.actors[seat].user.clone();
                 self.note(|| format!("{user} is put out, {ban:?}"));
                 self.room.kick(self.now, &user, ban);
             }
-            50..54 => {
+            51..54 => {
                 let (stream, muted) = (self.actors[seat].stream(source), self.rng.bool());
                 self.note(|| format!("an administrator sets {stream} to {muted}"));
                 // There may be no such stream.
@@ -436,7 +445,7 @@ impl World {
             RoomEvent::Published { code: Some(Code::NotPermittedPublish), .. } => {
                 self.tally.extend(Some("not permitted"));
             }
-            RoomEvent::State(RoomState::Left | RoomState::Failed { .. }) => {
+            RoomEvent::State(RoomState::Left { .. } | RoomState::Failed { .. }) => {
                 self.actors[seat].media = super::actor::FakeMedia::default();
             }
             _ => {}

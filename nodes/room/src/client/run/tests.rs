@@ -153,7 +153,8 @@ fn two_participants_hear_and_see_each_other() {
         drop(alice.orders);
         bob.until("alice left", |it| it.saw(|event| matches!(event, RoomEvent::UserLeft { .. }))).await;
         bob.order(Order::Command(Command::Leave));
-        bob.until("it left", |it| it.saw(|event| *event == RoomEvent::State(RoomState::Left))).await;
+        bob.until("it left", |it| it.saw(|event| matches!(event, RoomEvent::State(RoomState::Left { .. }))))
+            .await;
     });
     let counts = server.end(Duration::ZERO, &AtomicBool::new(false));
     assert_eq!((counts.joins, counts.panics, counts.peers_failed), (2, 0, 0));

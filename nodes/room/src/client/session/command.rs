@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::Publish;
-use crate::protocol::{Mute, Play, StreamId};
+use crate::protocol::{Kind, Mute, Play, StreamId, UserName};
 
 /// What a program asks of its participant.
 #[derive(Clone, PartialEq)]
@@ -20,10 +20,24 @@ pub enum Command {
     Stop(StreamId),
     /// To hold back a stream of its own, or to go on with it.
     Mute(Mute),
+    /// Not to play what others let hear, or see, or to play it again, as before.
+    MuteRemote(MuteRemote),
     /// To go on with another token.
     Renew(String),
     /// To leave.
     Leave,
+}
+
+/// Whether others' streams of a kind are kept from being played, whatever is wished of
+/// each. For others there is no difference: it is not their streams that are held back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MuteRemote {
+    /// Whose; none for everyone's, now and from now on.
+    pub user: Option<UserName>,
+    /// Of which kind.
+    pub kind: Kind,
+    /// Whether they are.
+    pub muted: bool,
 }
 
 impl fmt::Display for Command {
@@ -36,6 +50,15 @@ impl fmt::Display for Command {
             Self::Stop(stream) => write!(f, "stop {stream}"),
             Self::Mute(Mute { stream, muted: true }) => write!(f, "mute {stream}"),
             Self::Mute(Mute { stream, muted: false }) => write!(f, "unmute {stream}"),
+            Self::MuteRemote(MuteRemote { user, kind, muted }) => {
+                let what = match kind {
+                    Kind::Audio => "hear",
+                    Kind::Video => "see",
+                };
+                let not = if *muted { "not " } else { "" };
+                let user = user.as_ref().map_or("everyone", UserName::as_str);
+                write!(f, "{not}{what} {user}")
+            }
             Self::Renew(_) => f.write_str("renew the token"),
             Self::Leave => f.write_str("leave"),
         }

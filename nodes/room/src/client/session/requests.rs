@@ -2,22 +2,47 @@
 
 use sidetone_core::Timestamp;
 
-use super::{ConnectionId, Link, Output, Session};
+use super::{ConnectionId, Link, MuteRemote, Output, Session};
 use crate::events::RoomEvent;
-use crate::protocol::{Ask, Code, Mute, Play, PlayState, Request, StreamId, Wish};
+use crate::protocol::{Ask, Code, Mute, Play, PlayState, Request, StreamId, StreamInfo, UserName, Wish};
 
 impl Session {
     pub(super) fn wish(&mut self, stream: StreamId, wish: Option<Wish>) {
         self.wishes.insert(stream.clone(), wish);
-        if self.roster.streams().any(|known| known.id == stream) {
+        let known = self.roster.streams().find(|known| known.id == stream).cloned();
+        known.iter().for_each(|stream| self.repeat_wish(stream));
+    }
+
+    pub(super) fn mute_remote(&mut self, MuteRemote { user, kind, muted }: MuteRemote) {
+        let is_meant = |stream: &&StreamInfo| {
+            stream.source.kind() == kind && user.as_ref().is_none_or(|user| user.as_str() == stream.id.user())
+        };
+        let streams: Vec<_> = self.roster.streams().filter(is_meant).cloned().collect();
+        if user.is_none() {
+            self.hushed.retain(|(other, _), _| *other != kind);
+        }
+        self.hushed.insert((kind, user), muted);
+        for stream in streams {
+            // What was stopped for this is to be played as any other: by itself, if that
+            // is how streams are played.
+            if !muted && self.options.auto_play {
+                self.wishes.entry(stream.id.clone()).or_insert(Some(Wish::default()));
+            }
             self.repeat_wish(&stream);
         }
     }
 
+    fn is_hushed(&self, stream: &StreamInfo) -> bool {
+        let of = |user| self.hushed.get(&(stream.source.kind(), user)).copied();
+        let user = UserName::new(stream.id.user()).ok();
+        user.and_then(|user| of(Some(user))).or_else(|| of(None)).unwrap_or(false)
+    }
+
     /// Tells the server how a stream is to be played, if it is not as all are.
-    pub(super) fn repeat_wish(&mut self, stream: &StreamId) {
-        let stream = stream.clone();
-        match self.wishes.get(&stream) {
+    pub(super) fn repeat_wish(&mut self, stream: &StreamInfo) {
+        let wish = if self.is_hushed(stream) { Some(&None) } else { self.wishes.get(&stream.id) };
+        let stream = stream.id.clone();
+        match wish {
             None => {}
             Some(Some(quality)) => self.ask(Ask::Play(Play { stream, quality: *quality })),
             Some(None) => self.ask(Ask::Stop { stream }),
@@ -27,10 +52,8 @@ impl Session {
     /// The same of all streams that are there: the server may have forgotten it, or not
     /// have been allowed to do it.
     pub(super) fn repeat_wishes(&mut self) {
-        let streams: Vec<_> = self.roster.streams().map(|stream| stream.id.clone()).collect();
-        for stream in streams {
-            self.repeat_wish(&stream);
-        }
+        let streams: Vec<_> = self.roster.streams().cloned().collect();
+        streams.iter().for_each(|stream| self.repeat_wish(stream));
     }
 
     /// Asks something now, or after the break: what was asked of the same before and is
@@ -64,6 +87,9 @@ impl Session {
                     publication.muted = muted;
                     self.out.push(Output::Mute(stream, muted));
                 }
+            }
+            Some(Ask::Stop { stream }) => {
+                self.event(RoomEvent::Playing { stream, state: PlayState::Stopped, code: None });
             }
             Some(Ask::Renew { .. }) => {
                 self.event(RoomEvent::TokenRenewed { expires_s: expires_s.unwrap_or_default() });

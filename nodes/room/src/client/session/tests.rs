@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::events::PublishState;
-use crate::protocol::{Limits, Mute, Offer, RoomName, Source, StreamInfo};
+use crate::protocol::{Limits, Mute, Offer, Removed, RoomName, Source, StreamInfo};
 
 /// A session, and what it wanted that was not looked at yet.
 struct World {
@@ -270,6 +270,35 @@ fn a_long_break_is_told_step_by_step_and_all_is_as_before_after_it() {
 }
 
 #[test]
+fn whoever_is_muted_here_is_not_played_until_that_is_over_and_then_as_before() {
+    let mut world = World::joined(vec![bob(1)]);
+    let everyone = |muted| Command::MuteRemote(MuteRemote { user: None, kind: Kind::Video, muted });
+    let camera = id("bob/camera");
+    let stop = Ask::Stop { stream: camera.clone() };
+    let asks = |world: &mut World| world.sent().into_iter().map(|request| request.ask).collect::<Vec<_>>();
+    world.command(Command::MuteRemote(MuteRemote { user: None, kind: Kind::Audio, muted: true }));
+    assert_eq!(asks(&mut world), [], "he publishes no sound");
+    world.command(everyone(true));
+    assert_eq!(asks(&mut world), std::slice::from_ref(&stop));
+    world.command(Command::Play(Play { stream: camera.clone(), quality: Wish::Low }));
+    assert_eq!(asks(&mut world), std::slice::from_ref(&stop), "the wish is kept for later");
+    world.tell(Told::Event {
+        seq: 57,
+        e: News::StreamRemoved { stream: camera.clone(), reason: Removed::Unpublished },
+    });
+    let stream = bob(3).streams.remove(0);
+    world.tell(Told::Event { seq: 58, e: News::StreamAdded { stream } });
+    assert_eq!(asks(&mut world), std::slice::from_ref(&stop), "another one of his, too");
+    let of_bob = MuteRemote { user: UserName::new("bob").ok(), kind: Kind::Video, muted: false };
+    world.command(Command::MuteRemote(of_bob));
+    assert_eq!(asks(&mut world), [Ask::Play(Play { stream: camera.clone(), quality: Wish::Low })]);
+    world.command(everyone(true));
+    assert_eq!(asks(&mut world), [stop], "who was excepted is not any more");
+    world.command(everyone(false));
+    assert_eq!(asks(&mut world), [Ask::Play(Play { stream: camera, quality: Wish::Low })]);
+}
+
+#[test]
 fn a_knock_that_is_answered_ends_a_delay_once() {
     let mut world = World::joined(Vec::new());
     world.act(|session, now| session.media_silent(now));
@@ -442,7 +471,10 @@ fn who_leaves_is_out_when_the_server_knows_or_soon() {
     world.pass(499);
     assert!(world.events().is_empty());
     world.pass(1);
-    assert_eq!((world.events(), world.session.is_over()), (vec!["left".to_owned()], true));
+    assert_eq!(
+        (world.events(), world.session.is_over()),
+        (vec!["left after a call of 500 ms".to_owned()], true)
+    );
     let mut world = World::joined(Vec::new());
     world.close();
     world.command(Command::Leave);

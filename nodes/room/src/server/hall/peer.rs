@@ -378,7 +378,7 @@ impl Peer {
         let source = match self.sources.get_mut(&ssrc) {
             Some(Source { of, reception }) => {
                 let rate = packet.time.frequency().get();
-                reception.packet(now, seq, timestamp, rate);
+                reception.packet(now, seq, timestamp, packet.payload.len(), rate);
                 *of
             }
             None if known == MOST_SOURCES => return Err(Gone::Flood(MOST_SOURCES)),
@@ -391,7 +391,7 @@ impl Peer {
                 let of = from.zip(codec).and_then(|((mid, rid), params)| {
                     Some((*self.streams.get(&mid)?, rid, params.spec().codec))
                 });
-                let reception = Reception::new(now, seq, timestamp);
+                let reception = Reception::new(now, seq, timestamp, packet.payload.len());
                 self.sources.insert(ssrc, Source { of, reception });
                 of
             }
