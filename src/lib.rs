@@ -62,6 +62,7 @@
 //! ```
 
 pub mod plugins;
+pub mod room;
 
 pub use sidetone_core::*;
 

@@ -12,6 +12,7 @@ mod latency;
 mod plugins;
 mod record;
 mod room;
+mod room_api;
 mod samples;
 mod tune;
 mod udp;

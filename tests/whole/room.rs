@@ -15,7 +15,7 @@ const SIDETONE: &str = env!("CARGO_BIN_EXE_sidetone");
 
 /// Where a process runs.
 #[derive(Clone, Copy)]
-struct Place<'a>(Option<&'a str>);
+pub(crate) struct Place<'a>(pub(crate) Option<&'a str>);
 
 impl Place<'_> {
     fn command(self) -> Command {
@@ -42,13 +42,13 @@ impl Drop for Running {
 }
 
 /// A room server.
-struct Server {
+pub(crate) struct Server {
     process: Running,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Server {
-    fn start(place: Place<'_>, args: &[&str]) -> Self {
+    pub(crate) fn start(place: Place<'_>, args: &[&str]) -> Self {
         let mut process = place.command();
         let process = process.arg("serve").args(args).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = Running(process.spawn().unwrap());
@@ -72,7 +72,7 @@ impl Server {
     }
 }
 
-fn token(user: &str, args: &[&str]) -> String {
+pub(crate) fn token(user: &str, args: &[&str]) -> String {
     let minted = Command::new(SIDETONE)
         .args(["token", "--room", "demo", "--user", user, "--ttl", "1h"])
         .args(args)
