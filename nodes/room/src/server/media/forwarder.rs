@@ -255,6 +255,7 @@ impl Forwarder {
         if !budget.take(now, packet.len as u32) {
             return self.counts.flood += 1;
         }
+        let begins = !incoming.is_live(now);
         // Of a key frame that begins late the rest went by.
         let is_key = incoming.count(now, packet) && packet.is_key;
         let packet = &Packet { is_key, ..*packet };
@@ -265,6 +266,7 @@ impl Forwarder {
         if is_key {
             incoming.key_frames.done();
         }
+        let is_unheard = begins && incoming.key_frames.unheard();
         if stream.kind() == Kind::Audio && packet.len > 0 && stream.hear(now, packet) {
             self.voice_begins(now, no);
         }
@@ -289,7 +291,7 @@ impl Forwarder {
                 }
             }
         }
-        if is_broken {
+        if is_broken || is_unheard {
             self.want_key_frame(now, no, layer);
         }
         if has_begun {

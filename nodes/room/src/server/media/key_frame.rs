@@ -33,6 +33,13 @@ impl KeyFrames {
         self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
     }
 
+    /// The layer only begins: nobody was there to hear what was asked before. Whether one
+    /// is wanted.
+    pub(super) fn unheard(&mut self) -> bool {
+        (self.asked, self.patience) = (None, AGAIN_AFTER);
+        self.due.is_some()
+    }
+
     /// One came, or nobody needs it any more.
     pub(super) fn done(&mut self) {
         (self.due, self.patience) = (None, AGAIN_AFTER);

@@ -164,6 +164,7 @@ fn a_call_of_two_plays_from_the_first_key_frame_on() {
     assert_eq!(world.states(BOB), [PlayState::Playing, PlayState::Waiting]);
     assert_eq!(world.send(1, 0, false, 80), [(BOB, 0)]);
     assert_eq!(world.send(2, 0, false, 900), [], "nobody could begin there");
+    assert_eq!(world.key_frames(), [(2, None)], "its publisher may not have been there before");
     assert_eq!(world.send(2, 0, true, 900), [(BOB, 1)]);
     assert_eq!(world.states(BOB), [PlayState::Playing]);
     assert_eq!(world.send(2, 0, false, 900), [(BOB, 1)]);
@@ -182,7 +183,7 @@ fn nobody_begins_with_a_key_frame_whose_rest_went_by() {
     world.next.insert((2, 0), 50_000);
     assert_eq!(world.send(2, 0, true, 900), []);
     world.pass(1_100, &[]);
-    assert_eq!(world.key_frames(), [(2, None), (2, None)], "it is asked for still");
+    assert_eq!(world.key_frames(), vec![(2, None); 3], "it is asked for still");
     world.next.insert((2, 0), 50_002);
     assert_eq!(world.send(2, 0, true, 900), [(BOB, 0)]);
 }
@@ -330,7 +331,7 @@ fn another_offer_leaves_slots_where_they_are_and_another_connection_does_not() {
     assert_eq!(world.send(1, 0, true, 900), [], "there is no slot until the offer is answered");
     assert_eq!(world.send(2, 0, false, 900), [], "its own pictures begin anew");
     world.play(BOB, 0, 1, &[]);
-    assert_eq!(world.key_frames(), [(2, None)]);
+    assert_eq!(world.key_frames(), [(2, None), (2, None)], "at once, and where they begin");
     world.out.extend(world.forwarder.take());
     assert_eq!(world.key_frames(), [(1, None)]);
     assert_eq!(world.send(1, 0, true, 900), [(BOB, 0)]);
