@@ -8,6 +8,8 @@
 
 use std::io;
 
+use crate::rtc::NoCertificate;
+
 mod connection;
 mod crowd;
 mod door;
@@ -40,8 +42,8 @@ pub enum LoadError {
     #[error("a participant's media broke: {0}")]
     Media(String),
     /// There is no certificate for DTLS.
-    #[error("this machine's cryptography makes no certificate for DTLS")]
-    NoCertificate,
+    #[error(transparent)]
+    NoCertificate(#[from] NoCertificate),
     /// The system has no more of something.
     #[error("this machine has no more to give: {0}; `ulimit -n` says how many files and sockets it allows")]
     System(#[from] io::Error),

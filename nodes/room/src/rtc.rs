@@ -2,8 +2,10 @@
 //! is guarded, so that whatever happens in there ends that one alone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::net::Transmit;
 use str0m::rtp::Extension;
 use str0m::{Event, Input, Output, PacerReason, Reason, Rtc, RtcConfig, RtcError};
@@ -43,10 +45,36 @@ pub enum Gone {
     Flood(usize),
 }
 
+/// There is no certificate for DTLS.
+#[derive(Debug, thiserror::Error)]
+#[error("this machine's cryptography makes no certificate for DTLS")]
+pub struct NoCertificate;
+
+/// What the connections of a program, or of a server, prove themselves by: one
+/// certificate for all, since making one takes longer than all else of a connection.
+pub(crate) struct Identity {
+    crypto: Arc<CryptoProvider>,
+    certificate: DtlsCert,
+}
+
+impl Identity {
+    /// A new one. \[control\]
+    ///
+    /// # Errors
+    /// This machine's cryptography makes none.
+    pub(crate) fn new() -> Result<Self, NoCertificate> {
+        let crypto = Arc::new(str0m::crypto::from_feature_flags());
+        let certificate = crypto.dtls_provider.generate_certificate().ok_or(NoCertificate)?;
+        Ok(Self { crypto, certificate })
+    }
+}
+
 /// What every `Rtc` of ours is like: RTP as it is, reports every second, and the capture
 /// time of each packet told.
-pub(crate) fn config() -> RtcConfig {
+pub(crate) fn config(identity: &Identity) -> RtcConfig {
     Rtc::builder()
+        .set_crypto_provider(Arc::clone(&identity.crypto))
+        .set_dtls_cert(identity.certificate.clone())
         .set_rtp_mode(true)
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_extension(5, Extension::AbsoluteCaptureTime)

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use sidetone_core::{Codec, Timestamp};
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Rid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive, Transmit};
@@ -23,7 +22,7 @@ use str0m::{Candidate, Event, Input, Rtc, RtcError};
 use crate::client::session::{OfferKind, OfferWanted, Publish};
 use crate::munge::{FIRST_BELOW, Munged, Munger};
 use crate::protocol::{self, Kind, Limits, Slot, SlotOf, Source, StreamId};
-use crate::rtc::{self, Gone};
+use crate::rtc::{self, Gone, Identity, NoCertificate};
 use crate::statistics::{self, Statistics};
 
 /// ICE asks at least so often, and so soon again where nothing is answered.
@@ -40,15 +39,7 @@ const RESENT_PART: f32 = 0.5;
 const FIRST_ESTIMATE: u64 = 2_000_000;
 
 /// What the connections of a program share.
-pub struct PeerConfig {
-    crypto: Arc<CryptoProvider>,
-    certificate: DtlsCert,
-}
-
-/// There is no certificate for DTLS.
-#[derive(Debug, thiserror::Error)]
-#[error("this machine's cryptography makes no certificate for DTLS")]
-pub struct NoCertificate;
+pub struct PeerConfig(Identity);
 
 impl PeerConfig {
     /// With a certificate of its own. \[control\]
@@ -56,15 +47,11 @@ impl PeerConfig {
     /// # Errors
     /// This machine's cryptography makes none.
     pub fn new() -> Result<Self, NoCertificate> {
-        let crypto = Arc::new(str0m::crypto::from_feature_flags());
-        let certificate = crypto.dtls_provider.generate_certificate().ok_or(NoCertificate)?;
-        Ok(Self { crypto, certificate })
+        Identity::new().map(Self)
     }
 
     fn rtc(&self, now: Instant) -> Rtc {
-        let mut config = rtc::config()
-            .set_crypto_provider(Arc::clone(&self.crypto))
-            .set_dtls_cert(self.certificate.clone())
+        let mut config = rtc::config(&self.0)
             .enable_bwe(Some(Bitrate::bps(FIRST_ESTIMATE)))
             .set_stats_interval(Some(REPORT_EVERY));
         config.set_max_stun_rto(MOST_RTO);

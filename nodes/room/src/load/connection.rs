@@ -15,7 +15,6 @@ use nix::sys::socket::{
 };
 use sidetone_core::histogram::Histogram;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
@@ -30,7 +29,7 @@ use super::pattern::Pattern;
 use super::stamp::{self, Stamp, wall};
 use super::tally::Tally;
 use crate::protocol::Kind;
-use crate::rtc;
+use crate::rtc::{self, Identity};
 
 /// How long it may take until media flow.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,9 +39,7 @@ const LONGEST: usize = 2_048;
 
 /// What all connections of a run share.
 pub struct Common {
-    crypto: Arc<CryptoProvider>,
-    /// One for all: making one takes longer than all else of a connection.
-    certificate: DtlsCert,
+    identity: Identity,
     /// The time of the measurement, from and to, in nanoseconds since 1970.
     pub(super) window: OnceLock<(u64, u64)>,
     /// Packets that came to anybody, and those among them that were sent within the
@@ -56,9 +53,7 @@ impl Common {
     /// # Errors
     /// This machine's cryptography makes no certificate.
     pub fn new() -> Result<Self, LoadError> {
-        let crypto = Arc::new(str0m::crypto::from_feature_flags());
-        let certificate = crypto.dtls_provider.generate_certificate().ok_or(LoadError::NoCertificate)?;
-        Ok(Self { crypto, certificate, window: OnceLock::new(), delivered: Default::default() })
+        Ok(Self { identity: Identity::new()?, window: OnceLock::new(), delivered: Default::default() })
     }
 
     fn is_measured(&self, sent: u64) -> bool {
@@ -139,10 +134,7 @@ impl Connection {
         socket.set_nonblocking(true)?;
         setsockopt(&socket, ReceiveTimestampns, &true).map_err(io::Error::from)?;
         let local = socket.local_addr()?;
-        let mut rtc = rtc::config()
-            .set_crypto_provider(Arc::clone(&common.crypto))
-            .set_dtls_cert(common.certificate.clone())
-            .build(Instant::now());
+        let mut rtc = rtc::config(&common.identity).build(Instant::now());
         let host = Candidate::host(local, Protocol::Udp).map_err(refused)?;
         rtc.add_local_candidate(host);
         Ok(Self {

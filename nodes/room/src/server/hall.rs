@@ -11,6 +11,7 @@ use sidetone_core::Timestamp;
 use tracing::{info, warn};
 
 use crate::protocol::{self, Ask, Code, Join, Left, Request, RoomName, Source, Told};
+use crate::rtc::NoCertificate;
 use crate::server::budget::{Budget, Rate};
 use crate::server::claims::Claims;
 use crate::server::config::Config;
@@ -32,7 +33,6 @@ pub mod run;
 pub mod whip;
 
 pub use admin::{Admin, AdminAsk, Mute};
-pub use peer::NoCertificate;
 pub use timing::{Figures, Timing};
 
 use crate::stun::{self, Knocks};

@@ -6,12 +6,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::SdpOffer;
-use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, Media, MediaKind, Mid, Pt, Rid};
 use str0m::net::{Protocol, Receive, Transmit};
@@ -22,7 +20,7 @@ use str0m::{Candidate, Event, IceCreds, Input, Rtc, RtcError};
 use crate::protocol::{Code, Kind, SlotOf};
 use crate::quality::WINDOW;
 use crate::reception::{Interval, Reception};
-use crate::rtc::{self, Gone};
+use crate::rtc::{self, Gone, Identity, NoCertificate};
 
 use super::Datagram;
 
@@ -46,8 +44,7 @@ const FIRST_ESTIMATE: Bitrate = Bitrate::kbps(2_000);
 
 /// What all peers of a server share.
 pub(super) struct PeerConfig {
-    crypto: Arc<CryptoProvider>,
-    certificate: DtlsCert,
+    identity: Identity,
     /// Where media are taken.
     addresses: Vec<SocketAddr>,
 }
@@ -131,16 +128,12 @@ impl PeerConfig {
     /// # Errors
     /// This machine's cryptography makes no certificate.
     pub(super) fn new(addresses: Vec<SocketAddr>) -> Result<Self, NoCertificate> {
-        let crypto = Arc::new(str0m::crypto::from_feature_flags());
-        let certificate = crypto.dtls_provider.generate_certificate().ok_or(NoCertificate)?;
-        Ok(Self { crypto, certificate, addresses })
+        Ok(Self { identity: Identity::new()?, addresses })
     }
 
     fn rtc(&self, creds: IceCreds, estimates: bool, now: Instant) -> Rtc {
-        rtc::config()
+        rtc::config(&self.identity)
             .set_stats_interval(Some(WINDOW))
-            .set_crypto_provider(Arc::clone(&self.crypto))
-            .set_dtls_cert(self.certificate.clone())
             .set_local_ice_credentials(creds)
             .set_ice_lite(true)
             .enable_bwe(estimates.then_some(FIRST_ESTIMATE))
@@ -150,11 +143,6 @@ impl PeerConfig {
             .build(now)
     }
 }
-
-/// There is no certificate for DTLS.
-#[derive(Debug, thiserror::Error)]
-#[error("this machine's cryptography makes no certificate for DTLS")]
-pub struct NoCertificate;
 
 impl Peer {
     /// A peer of nobody yet, which goes by the user name of `creds`, and which finds out

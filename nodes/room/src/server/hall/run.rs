@@ -14,8 +14,9 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::socket::Socket;
-use super::{Counts, Hall, NoCertificate, Timing, Word};
+use super::{Counts, Hall, Timing, Word};
 use crate::protocol::Code;
+use crate::rtc::NoCertificate;
 use crate::server::config::Config;
 use crate::server::room::LinkId;
 use crate::server::token::App;
