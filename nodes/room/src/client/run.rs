@@ -34,6 +34,8 @@ const SILENCE: Duration = Duration::from_millis(1_500);
 const ROOM_STEP: u32 = 4;
 /// Datagrams and orders that are taken in one turn.
 const BATCH: usize = 64;
+/// Datagrams that may wait at a socket: more than its buffer has room for.
+const MOST_WAITING: usize = 4_096;
 /// The longest datagram that is looked at.
 const MOST_DATAGRAM: usize = 2_048;
 /// What is wanted to get through of each stream of pictures, in bits per second: so much
@@ -157,6 +159,8 @@ pub async fn run(settings: Settings, mut orders: mpsc::Receiver<Order>, tell: im
                     Heard::Opened => this.session.opened(now, id),
                     Heard::Told(told) => this.session.message(now, id, *told),
                     Heard::Closed(why) => {
+                        // What was sent before that is there by now.
+                        this.drain(&mut bytes);
                         this.lost(why);
                         this.session.closed(now, id);
                     }
@@ -406,6 +410,16 @@ impl<F: FnMut(Happening)> Participant<F> {
             }
             Ok(false) => {}
             Err(gone) => self.touched(Some(Err(gone))),
+        }
+    }
+
+    /// Takes what waits at the socket, up to what a system keeps there.
+    fn drain(&mut self, bytes: &mut [u8]) {
+        for _ in 0..MOST_WAITING {
+            // By the runtime nothing would be there before it has looked.
+            let Some(socket) = &self.socket else { return };
+            let Ok((length, from)) = socket.writes.recv_from(bytes) else { return };
+            self.datagram(from, &bytes[..length]);
         }
     }
 

@@ -14,7 +14,7 @@ use nix::sys::socket::{
 use super::Datagram;
 
 /// Datagrams that are taken or sent in one call.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 /// Longer than any datagram that is looked at, so that one that is cut is seen to be
 /// too long.
 const BUFFER: usize = 2_048;
