@@ -2,7 +2,7 @@
 //! and figures, over real connections.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -10,6 +10,11 @@ use std::time::{Duration, SystemTime};
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use sidetone_room::client::link::trust;
+use sidetone_room::client::peer_connection::PeerConfig;
+use sidetone_room::client::run::{Happening, Settings, run};
+use sidetone_room::client::session::Options;
+use sidetone_room::events::{RoomEvent, RoomState};
 use sidetone_room::protocol::{
     Ask, Client, Code, Join, Left, News, Request, RoomName, SUBPROTOCOL, Source, Told, UserName, VERSION,
 };
@@ -17,8 +22,10 @@ use sidetone_room::server::claims::Grants;
 use sidetone_room::server::config::Config;
 use sidetone_room::server::http::{ServeError, Server};
 use sidetone_room::server::token::{App, Pass};
+use sidetone_room::url::Url;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
@@ -126,6 +133,34 @@ impl Drop for Folder {
     }
 }
 
+/// What happens first of this sort to a participant who trusts whom `ca_file` has.
+async fn by_wss(at: SocketAddr, ca_file: &Path, is_it: impl Fn(&RoomEvent) -> bool) -> RoomEvent {
+    let Ok(Url::Server(url)) = Url::parse(&format!("wss://localhost:{}", at.port())) else { panic!("a URL") };
+    let client = Client { name: "test".into(), version: "1".into() };
+    let options =
+        Options { token: token("bob", Some("demo"), false), auto_play: true, client, retry_for: None };
+    let settings = Settings {
+        url,
+        tls: Some(trust(ca_file.into()).unwrap()),
+        options,
+        peers: Arc::new(PeerConfig::new().unwrap()),
+        rng: fastrand::Rng::with_seed(1),
+    };
+    // It leaves when nobody is left to give orders.
+    let (_orders, asked) = mpsc::channel(1);
+    let (tell, mut told) = mpsc::unbounded_channel();
+    tokio::spawn(run(settings, asked, move |happening| drop(tell.send(happening))));
+    let event = timeout(PATIENCE, async {
+        loop {
+            match told.recv().await.expect("it runs") {
+                Happening::Event(event) if is_it(&event) => return event,
+                _ => {}
+            }
+        }
+    });
+    event.await.expect("it is told")
+}
+
 #[test]
 fn a_server_with_a_certificate_is_joined_by_wss() {
     let settings = "listen = \"127.0.0.1:0\"\n[tls]\ncert = \"our.crt\"\nkey = \"our.key\"";
@@ -155,6 +190,18 @@ fn a_server_with_a_certificate_is_joined_by_wss() {
         assert!(!answer.starts_with(b"HTTP"));
         let page = request(connect().await, "GET /metrics HTTP/1.1", "").await.1;
         assert!(page.contains("sidetone_room_turned_away_total{why=\"tls\"} 1"), "{page}");
+        // A participant of ours comes in where it trusts the certificate, and says why not
+        // where it does not.
+        let other = Folder::new("other", "");
+        let [ours, theirs] = [&folder, &other].map(|folder| folder.path.join("our.crt"));
+        let joined = by_wss(at, &ours, |event| matches!(event, RoomEvent::State(_))).await;
+        assert!(matches!(joined, RoomEvent::State(RoomState::Joined { .. })), "{joined}");
+        alice.until(|told| matches!(told, Told::Event { e: News::UserJoined { .. }, .. })).await;
+        let lost = by_wss(at, &theirs, |event| {
+            matches!(event, RoomEvent::State(_) | RoomEvent::ConnectionLost { .. })
+        });
+        let lost = lost.await.to_string();
+        assert!(lost.contains("certificate"), "{lost}");
         alice.ask(Ask::Leave).await;
     });
     end(server);
