@@ -3,11 +3,12 @@
 //! Ports: none → `audio`, `video`: RTP packets of what is played; each may stay
 //! unlinked.
 //!
-//! Parameters: `url`, required: `http://HOST:PORT/PATH`, such as
+//! Parameters: `url`, required: `http://HOST:PORT/PATH` or `https://…`, such as
 //! `http://127.0.0.1:7880/whep/demo/alice` of `sidetone serve`; `token`, empty by
-//! default: goes with every request as a bearer token; `allow_remote`, true or false,
-//! default false: lets it speak to other machines (media are encrypted, the token is
-//! not).
+//! default: goes with every request to that server as a bearer token; `ca_file`, a PEM file
+//! of the certificates that vouch for an `https://` server, default those that this
+//! machine trusts; `allow_remote`, true or false, default false: lets it speak to other
+//! machines by http (media are encrypted, the token is not).
 //!
 //! Latency: the system's.
 //!
@@ -36,9 +37,10 @@ use sidetone_core::{
     Placement, PortSpec, Setup, Through,
 };
 
-use crate::outward::wire::{Came, Wanted, Wire};
+use crate::outward::http::server;
+use crate::outward::wire::{Came, Wire};
 use crate::packets;
-use crate::whip::{REFUSED, server};
+use crate::whip::REFUSED;
 
 /// The kind.
 pub(crate) const SPEC: NodeSpec = NodeSpec {
@@ -51,9 +53,10 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
         PortSpec::new("video", MediaType::rtp(Codec::Av1), "The pictures.").optional(),
     ],
     params: &[
-        ParamSpec::text("url", "", "What to play: http://HOST:PORT/PATH.").required(),
+        ParamSpec::text("url", "", "What to play: http://HOST:PORT/PATH or https://HOST/PATH.").required(),
         ParamSpec::text("token", "", "The bearer token; none where empty."),
-        ParamSpec::bool("allow_remote", false, "Lets it speak to other machines."),
+        ParamSpec::text("ca_file", "", "By https, a PEM file of whom to trust; the system's when empty."),
+        ParamSpec::bool("allow_remote", false, "Lets it speak to other machines by http."),
     ],
     placement: Placement::Own,
     real_time: false,
@@ -71,13 +74,7 @@ struct Whep {
 
 impl Whep {
     fn new(setup: &Setup<'_>) -> Result<Self, NodeError> {
-        let wanted = Wanted {
-            url: server(setup.params)?,
-            token: setup.params.text("token").into(),
-            may_leave: setup.params.bool("allow_remote"),
-            sends: Vec::new(),
-        };
-        Ok(Self { wire: Wire::open(setup, wanted)?, packets: [0; 2] })
+        Ok(Self { wire: Wire::open(setup, Vec::new())?, packets: [0; 2] })
     }
 }
 

@@ -3,10 +3,12 @@
 //! Ports: `audio_in`, `video_in`: RTP packets to publish; each may stay unlinked, not
 //! both → none.
 //!
-//! Parameters: `url`, required: `http://HOST:PORT/PATH`, such as
+//! Parameters: `url`, required: `http://HOST:PORT/PATH` or `https://…`, such as
 //! `http://127.0.0.1:7880/whip/demo` of `sidetone serve`; `token`, empty by default:
-//! goes with every request as a bearer token; `allow_remote`, true or false, default
-//! false: lets it speak to other machines (media are encrypted, the token is not).
+//! goes with every request to that server as a bearer token; `ca_file`, a PEM file of the
+//! certificates that vouch for an `https://` server, default those that this machine
+//! trusts; `allow_remote`, true or false, default false: lets it speak to other machines
+//! by http (media are encrypted, the token is not).
 //!
 //! Latency: the system's.
 //!
@@ -31,11 +33,11 @@
 use sidetone_core::registry::declared;
 use sidetone_core::{
     Codec, Context, Control, DropReason, Fault, FaultKind, Finish, MediaType, Node, NodeError, NodeSpec,
-    ParamSpec, Params, Placement, PortSpec, Setup,
+    ParamSpec, Placement, PortSpec, Setup,
 };
 
-use crate::outward::http::HttpUrl;
-use crate::outward::wire::{Came, Wanted, Wire};
+use crate::outward::http::server;
+use crate::outward::wire::{Came, Wire};
 use crate::packets;
 use crate::protocol::Source;
 
@@ -50,9 +52,11 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     ],
     outputs: &[],
     params: &[
-        ParamSpec::text("url", "", "Where to publish: http://HOST:PORT/PATH.").required(),
+        ParamSpec::text("url", "", "Where to publish: http://HOST:PORT/PATH or https://HOST/PATH.")
+            .required(),
         ParamSpec::text("token", "", "The bearer token; none where empty."),
-        ParamSpec::bool("allow_remote", false, "Lets it speak to other machines."),
+        ParamSpec::text("ca_file", "", "By https, a PEM file of whom to trust; the system's when empty."),
+        ParamSpec::bool("allow_remote", false, "Lets it speak to other machines by http."),
     ],
     placement: Placement::Own,
     real_time: false,
@@ -68,18 +72,6 @@ const SOURCES: [Source; 2] = [Source::Microphone, Source::Camera];
 /// What sound is taken to need of what gets through, in bits per second.
 const SOUND: u64 = 64_000;
 
-/// Where the server is, if it may be spoken to.
-pub(crate) fn server(params: &Params) -> Result<HttpUrl, NodeError> {
-    let refused = |why| NodeError::Param { name: "url", why };
-    let url = HttpUrl::parse(params.text("url")).map_err(refused)?;
-    if !url.is_local() && !params.bool("allow_remote") {
-        return Err(refused(format!(
-            "leaves this machine ({url}): use an address such as 127.0.0.1, or set allow_remote = true"
-        )));
-    }
-    Ok(url)
-}
-
 /// The server refused for good.
 pub(crate) const REFUSED: Fault =
     Fault::new(FaultKind::Io, "the server refuses: look at the url and the token, and at its log");
@@ -92,13 +84,9 @@ struct Whip {
 
 impl Whip {
     fn new(setup: &Setup<'_>) -> Result<Self, NodeError> {
-        let wanted = Wanted {
-            url: server(setup.params)?,
-            token: setup.params.text("token").into(),
-            may_leave: setup.params.bool("allow_remote"),
-            sends: SOURCES.to_vec(),
-        };
-        Ok(Self { wire: Wire::open(setup, wanted)?, told: 0 })
+        let linked = SOURCES.into_iter().zip(setup.inputs).filter(|(_, input)| input.is_some());
+        let sends = linked.map(|(source, _)| source).collect();
+        Ok(Self { wire: Wire::open(setup, sends)?, told: 0 })
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Fault> {

@@ -167,25 +167,34 @@ async fn talk(
 }
 
 /// What a connection is made of: TCP, or TLS over it.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Connects to a server, a name or an address, whichever of its addresses answers.
+pub(crate) async fn dial(
+    host: &str,
+    port: u16,
+    tls: Option<Arc<ClientConfig>>,
+) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    // What is still to be sent when it is given up goes nowhere: the link is broken.
+    stream.set_zero_linger()?;
+    Ok(match tls {
+        None => Box::new(stream),
+        Some(tls) => {
+            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+            Box::new(TlsConnector::from(tls).connect(name, stream).await?)
+        }
+    })
+}
 
 async fn connect(
     url: &ServerUrl,
     tls: Option<Arc<ClientConfig>>,
 ) -> Result<WebSocketStream<Box<dyn Stream>>, tungstenite::Error> {
-    let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
-    stream.set_nodelay(true)?;
-    // What is still to be sent when it is given up goes nowhere: the link is broken.
-    stream.set_zero_linger()?;
-    let stream: Box<dyn Stream> = match tls {
-        None => Box::new(stream),
-        Some(tls) => {
-            let name = ServerName::try_from(url.host.clone()).map_err(io::Error::other)?;
-            Box::new(TlsConnector::from(tls).connect(name, stream).await?)
-        }
-    };
+    let stream = dial(&url.host, url.port, tls).await?;
     let mut request = url.to_string().into_client_request()?;
     request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     let config =

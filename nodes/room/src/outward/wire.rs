@@ -6,17 +6,21 @@ use std::io::{self, Read, Write};
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
+use hyper::Method;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sidetone_core::frame::FramePool;
 use sidetone_core::{Format, Frame, Header, NodeError, NodeWaker, Setup, Timestamp};
+use url::Url;
 
-use super::http::{Ask, HttpUrl, ask};
+use super::http::{Client, server};
+use crate::client::link::trust;
 use crate::client::peer_connection::{Incoming, News, Outgoing, PeerConfig, PeerConnection};
 use crate::client::session::{OfferKind, OfferWanted, Publish};
 use crate::packets;
@@ -27,6 +31,8 @@ use crate::rtp_header::RtpHeader;
 const WAITING: usize = 2_048;
 /// The longest packet that is taken, in bytes.
 const MOST_BYTES: usize = 2_048;
+/// Datagrams that are taken before what is to be sent is looked at again.
+const BATCH: usize = 64;
 /// How long media may take to come up, and how long nothing may come of them after.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long until it is tried again: doubled each time, up to the second.
@@ -47,15 +53,6 @@ pub(crate) enum Came {
     Refused,
 }
 
-/// What is wanted of a server.
-pub(crate) struct Wanted {
-    pub(crate) url: HttpUrl,
-    pub(crate) token: String,
-    pub(crate) may_leave: bool,
-    /// What is sent; nothing is received then, else all is.
-    pub(crate) sends: Vec<Source>,
-}
-
 struct Shared {
     out: ArrayQueue<(Source, Outgoing)>,
     came: ArrayQueue<Came>,
@@ -73,11 +70,13 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Starts the thread. \[control\]
+    /// Starts the thread, which sends these; it sends nothing and takes all where there are
+    /// none. \[control\]
     ///
     /// # Errors
-    /// Time is virtual, or the system lacks something.
-    pub(crate) fn open(setup: &Setup<'_>, wanted: Wanted) -> Result<Self, NodeError> {
+    /// The parameters do not do, time is virtual, or the system lacks something.
+    pub(crate) fn open(setup: &Setup<'_>, sends: Vec<Source>) -> Result<Self, NodeError> {
+        let url = server(setup.params)?;
         if setup.virtual_time {
             return Err(NodeError::Unavailable(
                 "WHIP and WHEP need real time, since the other side lives in it: run in real time".into(),
@@ -86,6 +85,13 @@ impl Wire {
         let failed =
             |why: &dyn std::fmt::Display| NodeError::Unavailable(format!("cannot have media: {why}"));
         let peers = Arc::new(PeerConfig::new().map_err(|why| failed(&why))?);
+        let ca_file = Some(setup.params.text("ca_file")).filter(|file| !file.is_empty()).map(PathBuf::from);
+        if url.scheme() == "https" {
+            let trusted = trust(ca_file.as_deref());
+            trusted.map_err(|why| NodeError::Param { name: "ca_file", why: why.to_string() })?;
+        }
+        let (token, may_leave) = (setup.params.text("token").to_owned(), setup.params.bool("allow_remote"));
+        let client = Client::new(url, token, ca_file, may_leave).map_err(|why| failed(&why))?;
         let (wake, awoken) = UnixStream::pair().map_err(|why| failed(&why))?;
         wake.set_nonblocking(true).map_err(|why| failed(&why))?;
         awoken.set_nonblocking(true).map_err(|why| failed(&why))?;
@@ -98,7 +104,8 @@ impl Wire {
             stop: AtomicBool::new(false),
         });
         let carrier = Carrier {
-            wanted,
+            client,
+            sends,
             peers,
             shared: Arc::clone(&shared),
             awoken,
@@ -171,7 +178,8 @@ impl<E: std::error::Error> From<E> for End {
 }
 
 struct Carrier {
-    wanted: Wanted,
+    client: Client,
+    sends: Vec<Source>,
     peers: Arc<PeerConfig>,
     shared: Arc<Shared>,
     awoken: UnixStream,
@@ -186,9 +194,11 @@ struct Carrier {
 struct Session {
     media: PeerConnection,
     socket: UdpSocket,
-    made: HttpUrl,
+    made: Url,
     due: Instant,
     heard: Instant,
+    /// Since when its media are up.
+    up: Option<Instant>,
 }
 
 impl Carrier {
@@ -197,8 +207,11 @@ impl Carrier {
         loop {
             let end = match self.begin() {
                 Ok(mut session) => {
-                    wait = FIRST_WAIT;
                     let Err(end) = self.carry(&mut session);
+                    // One that was thrown out at once is not to be back at once, for ever.
+                    if session.up.is_some_and(|up| up.elapsed() > PATIENCE) {
+                        wait = FIRST_WAIT;
+                    }
                     self.finish(&mut session);
                     end
                 }
@@ -225,39 +238,34 @@ impl Carrier {
 
     /// Asks the server for a session.
     fn begin(&mut self) -> Result<Session, End> {
-        let now = Instant::now();
-        let url = &self.wanted.url;
         // The way to the server says from which address of ours it goes.
-        let way = std::net::ToSocketAddrs::to_socket_addrs(&(url.host.as_str(), url.port))?.next();
-        let way = way.ok_or(End::Lost)?;
-        let any = if way.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let probe = UdpSocket::bind(any)?;
-        probe.connect(way)?;
-        let socket = UdpSocket::bind((probe.local_addr()?.ip(), 0))?;
+        let socket = UdpSocket::bind((self.client.way()?, 0))?;
         socket.set_nonblocking(true)?;
+        let now = Instant::now();
         let mut media = PeerConnection::new(Arc::clone(&self.peers), socket.local_addr()?, now)?;
-        let send = self.wanted.sends.iter().map(|source| Publish {
+        let send = self.sends.iter().map(|source| Publish {
             stream: stream_of(*source),
             source: *source,
             muted: false,
             layers: Vec::new(),
         });
         let wanted = OfferWanted { g: 1, kind: OfferKind::Anew, send: send.collect() };
-        let slots = u32::from(self.wanted.sends.is_empty());
+        let slots = u32::from(self.sends.is_empty());
         let offer =
             media.offer(now, &wanted, Limits { streams: 0, audio_slots: slots, video_slots: slots })?;
-        let post =
-            Ask { method: "POST", token: &self.wanted.token, body: Some(("application/sdp", &offer.sdp)) };
-        let (answer, made, _) = ask(url, &post, self.wanted.may_leave)?;
-        match answer.status {
+        let body = Some(("application/sdp", offer.sdp.as_str()));
+        let answer = self.client.ask(&Method::POST, &self.client.url, body)?;
+        match answer.status.as_u16() {
             201 => {}
             // Later it may be otherwise: nobody publishes yet, too many, or being restarted.
+            404 if self.sends.is_empty() => return Err(End::Lost),
             408 | 409 | 425 | 429 | 500.. => return Err(End::Lost),
             _ => return Err(End::Refused),
         }
         let slots = offer.recv.iter().zip(1..).map(|(slot, no)| Slot { mid: slot.mid.clone(), no });
         media.fed(&slots.collect::<Vec<_>>());
-        let mut session = Session { media, socket, made, due: now, heard: now };
+        let made = answer.at;
+        let mut session = Session { media, socket, made, due: now, heard: now, up: None };
         if session.media.answered(1, &answer.body).is_err() {
             self.finish(&mut session);
             return Err(End::Lost);
@@ -287,7 +295,7 @@ impl Carrier {
                 self.settle(session)?;
             }
             self.sleep(Some(&session.socket), session.due);
-            loop {
+            for _ in 0..BATCH {
                 match session.socket.recv_from(&mut bytes) {
                     Ok((length, from)) => {
                         let now = Instant::now();
@@ -317,7 +325,7 @@ impl Carrier {
         let due = session.media.settle(Instant::now(), send, &mut self.news);
         for news in std::mem::take(&mut self.news) {
             match news {
-                News::Connected => {}
+                News::Connected => session.up = Some(Instant::now()),
                 News::Packet(incoming) => self.packet(&incoming),
                 News::KeyFrameWanted(_) => self.tell(Came::KeyFrameWanted),
                 News::Estimate(bps) => self.tell(Came::Estimate(bps)),
@@ -369,8 +377,7 @@ impl Carrier {
     /// Says goodbye, first by HTTP: to a server whose media end first the session is over.
     fn finish(&mut self, session: &mut Session) {
         // It is over whatever comes of that.
-        let delete = Ask { method: "DELETE", token: &self.wanted.token, body: None };
-        let _ = ask(&session.made, &delete, self.wanted.may_leave);
+        let _ = self.client.ask(&Method::DELETE, &session.made, None);
         let _ = session.media.close().map(|()| self.settle(session));
     }
 }
