@@ -27,6 +27,7 @@
 //!
 //! What each thing is called in other kits stands in docs/room_api.md.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -85,7 +86,7 @@ pub enum Play {
 }
 
 /// How to take part.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// The room server: `ws://HOST:PORT` or `wss://HOST:PORT`.
     pub url: String,
@@ -112,6 +113,16 @@ pub struct Options {
     pub allow_remote: bool,
     /// The kinds of nodes that there are. Default all of Sidetone's.
     pub registry: Registry,
+}
+
+impl fmt::Debug for Options {
+    /// Without the token, which nobody else is to read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("url", &self.url)
+            .field("publish", &self.publish)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Options {
@@ -198,8 +209,8 @@ impl Room {
     /// pictures. \[control\]
     ///
     /// # Errors
-    /// The source is published already, or the feed is no such kind or cannot be made,
-    /// which [`RoomEvent::Device`] tells, too. All else goes on.
+    /// The source is published already, or the feed is no such kind or cannot be made; the
+    /// last [`RoomEvent::Device`] tells, too. All else goes on.
     pub fn publish(&self, source: Source, feed: End) -> Result<(), Diagnostics> {
         let [first, encode, pack] = names(source);
         let rest: Vec<_> = feed.params.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
@@ -220,10 +231,11 @@ impl Room {
         };
         let change = change.link(&format!("{encode} -> {pack} -> room.{}", input(source)));
         self.handle.edit(change).wait().map(drop).inspect_err(|why| {
-            let refused = why.list.iter().find_map(|diagnostic| diagnostic.refused);
-            let text = why.list.first().map_or_else(String::new, |diagnostic| diagnostic.message.clone());
-            if let Some(post) = self.post.upgrade() {
-                let _ = post.send(RoomEvent::Device { source, code: DeviceCode::of(refused), why: text });
+            // "camera: …" cannot be made; all else is wrong with what was asked.
+            let is_it = |diagnostic: &&Diagnostic| diagnostic.message.starts_with(&format!("{first}: "));
+            if let (Some(fault), Some(post)) = (why.list.iter().find(is_it), self.post.upgrade()) {
+                let (code, why) = (DeviceCode::of(fault.refused), fault.message.clone());
+                let _ = post.send(RoomEvent::Device { source, code, why });
             }
         })
     }

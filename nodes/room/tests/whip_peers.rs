@@ -59,8 +59,8 @@ impl Drop for Peer {
 /// Where a stack is, if it is there: `setup` marks those that are ready.
 fn ready(name: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let peers = std::fs::read_dir(root.join("target/peers/whip")).ok()?;
-    let mut found = peers.filter_map(|entry| Some(entry.ok()?.path()));
+    let peers = std::fs::read_dir(root.join("target/peers/whip"));
+    let mut found = peers.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let is_it = |at: &PathBuf| {
         at.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))
             && at.join("ready").exists()

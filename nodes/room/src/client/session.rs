@@ -41,7 +41,7 @@ use media::{Offering, Publication};
 pub struct ConnectionId(pub u32);
 
 /// How a participant takes part.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// What says that it may.
     pub token: String,

@@ -16,7 +16,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::info;
 
@@ -88,6 +89,8 @@ struct Shared {
     /// How many links are there.
     links: watch::Sender<usize>,
     doors: Arc<Doors>,
+    /// Held by whoever makes a page of figures.
+    page: Mutex<()>,
 }
 
 impl Server {
@@ -114,6 +117,7 @@ impl Server {
             is_draining: AtomicBool::new(false),
             links: watch::channel(0).0,
             doors: Doors::new(&config.limits, Instant::now()),
+            page: Mutex::new(()),
         });
         let app = Router::new()
             .route("/", get(link::upgrade))
@@ -171,7 +175,11 @@ async fn health(State(shared): State<Arc<Shared>>) -> Response {
 async fn figures(State(shared): State<Arc<Shared>>) -> Response {
     let doors = Arc::clone(&shared.doors);
     let timing = Arc::clone(&shared.hall.timing);
-    match look(&shared, move |hall| metrics::page(hall, &doors, &timing)).await {
+    // One page at a time, however many ask.
+    let _turn = shared.page.lock().await;
+    let look = look(&shared, metrics::Look::at).await;
+    let page = spawn_blocking(move || look.map(|look| metrics::page(&look, &doors, &timing))).await;
+    match page.ok().flatten() {
         Some(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "busy\n").into_response(),
     }

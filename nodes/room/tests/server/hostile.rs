@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, crypto};
 use sidetone_room::protocol::{
-    Ask, Candidate, Code, Kind, MOST_BYTES, Offer, Play, Request, SUBPROTOCOL, Send, SlotOf, Source,
+    Ask, Candidate, Code, Kind, MOST_BYTES, Mute, Offer, Play, Request, SUBPROTOCOL, Send, SlotOf, Source,
     StreamId, Told, Wish,
 };
 use sidetone_room::server::claims::Grants;
@@ -362,6 +362,12 @@ fn what_a_participant_may_not_do_is_refused_and_the_participant_stays() {
         ("joining twice", camera(), join(token("mallory", PATIENCE)), Code::BadMessage),
         (
             "muting another's",
+            camera(),
+            Ask::Mute(Mute { stream: stream("alice/camera"), muted: true }),
+            Code::StreamUnknown,
+        ),
+        (
+            "ending another's",
             camera(),
             Ask::Unpublish { stream: stream("alice/camera") },
             Code::StreamUnknown,

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::socket::{self, Socket};
 use super::{Counts, Hall, Timing, Word};
 use crate::protocol::Code;
@@ -56,7 +58,8 @@ pub type Outlet = Box<dyn FnMut(Said) -> bool + Send>;
 /// What the thread is asked to do.
 enum Command {
     Opened(LinkId, Outlet),
-    Message(LinkId, String),
+    /// With what lets the next ones of the link come.
+    Message(LinkId, String, OwnedSemaphorePermit),
     Closed(LinkId, Option<Code>),
     Drain(Duration),
     Close,
@@ -173,12 +176,12 @@ impl Handle {
         self.send(Command::Opened(link, outlet))
     }
 
-    /// A message came.
+    /// A message came; `permit` is let go when it has been looked at.
     ///
     /// # Errors
     /// There is too much to do.
-    pub fn message(&self, link: LinkId, text: String) -> Result<(), Busy> {
-        self.send(Command::Message(link, text))
+    pub fn message(&self, link: LinkId, text: String, permit: OwnedSemaphorePermit) -> Result<(), Busy> {
+        self.send(Command::Message(link, text, permit))
     }
 
     /// A link is gone; with why, where what came over it was no message.
@@ -306,7 +309,7 @@ impl Turner {
                     self.outlets.insert(link, outlet);
                     self.hall.opened(now, link);
                 }
-                Command::Message(link, text) => self.hall.message(now, wall, link, &text),
+                Command::Message(link, text, _permit) => self.hall.message(now, wall, link, &text),
                 Command::Closed(link, why) => {
                     self.outlets.remove(&link);
                     match why {

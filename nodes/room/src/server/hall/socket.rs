@@ -38,8 +38,9 @@ pub(super) struct Socket {
     pub(super) address: SocketAddr,
     socket: UdpSocket,
     came: [Datagram; BATCH],
-    /// Whether the system cuts what is sent as one.
+    /// Whether the system cuts what is sent as one, as far as is known, and whether it did.
     cuts: bool,
+    has_cut: bool,
 }
 
 impl Socket {
@@ -55,7 +56,7 @@ impl Socket {
         let address = socket.local_addr()?;
         let empty = Datagram { local: address, remote: address, bytes: Vec::new() };
         let came = std::array::from_fn(|_| empty.clone());
-        Ok(Self { address, socket, came, cuts: true })
+        Ok(Self { address, socket, came, cuts: true, has_cut: false })
     }
 
     /// What came, up to some dozen.
@@ -131,13 +132,17 @@ impl Socket {
         let cut = [ControlMessage::UdpGsoSegments(&length)];
         let fd = self.socket.as_raw_fd();
         match sendmsg(fd, &parts, &cut, MsgFlags::MSG_DONTWAIT, Some(&to)) {
-            // An old system, or a network card of which it does not know how.
-            Err(Errno::EINVAL | Errno::EIO | Errno::EOPNOTSUPP | Errno::ENOPROTOOPT) => {
-                self.cuts = false;
+            // An old system, or a network card of which it does not know how; where it cut
+            // before, a way that carries no packets of this length.
+            Err(Errno::EINVAL | Errno::EIO | Errno::EMSGSIZE | Errno::EOPNOTSUPP | Errno::ENOPROTOOPT) => {
+                self.cuts = self.has_cut;
                 self.send_each(datagrams)
             }
             Err(_) => datagrams.len(),
-            Ok(_) => 0,
+            Ok(_) => {
+                self.has_cut = true;
+                0
+            }
         }
     }
 }

@@ -106,7 +106,9 @@ impl Hall {
         let answer = match (endpoint, asked.method()) {
             (_, &Method::OPTIONS) => Ok(options(endpoint)),
             (Endpoint::Whip { .. } | Endpoint::Whep { .. }, &Method::POST) => {
-                self.post(now, wall, endpoint, asked)
+                self.post(now, wall, endpoint, asked).inspect_err(|refusal| {
+                    *self.shared.counts.joins_refused.entry(refusal.code).or_default() += 1;
+                })
             }
             (Endpoint::Resource(id), &Method::PATCH) => self.patch(now, wall, id, asked),
             (Endpoint::Resource(id), &Method::DELETE) => self.delete(now, wall, id, asked),
@@ -252,14 +254,13 @@ impl Hall {
     /// Has a resource's offer answered, as one more than the last.
     fn offer(&mut self, now: Instant, resource: &mut Resource) -> Result<String, Code> {
         let Resource { link, stage, offer, send, recv, g, .. } = resource;
-        let (link, stage, g) = (*link, *stage, *g + 1);
+        // The room has seen its number, whatever comes of it.
+        *g += 1;
+        let (link, stage, g) = (*link, *stage, *g);
         let ask = Offer { g, sdp: offer.clone(), send: send.clone(), recv: recv.clone() };
         self.at(now, stage, |stage, at, _| stage.room.ask(at, link, g, Ask::Offer(ask)));
         match self.replied(link)? {
-            Some(Told::Answer { sdp, .. }) => {
-                resource.g = g;
-                Ok(sdp)
-            }
+            Some(Told::Answer { sdp, .. }) => Ok(sdp),
             _ => Err(Code::Internal),
         }
     }
@@ -489,6 +490,7 @@ impl From<Code> for Refusal {
             | Code::NotPermittedPublish
             | Code::NotPermittedSubscribe => (StatusCode::FORBIDDEN, None),
             Code::SessionUnknown => (StatusCode::NOT_FOUND, None),
+            Code::TimedOut => (StatusCode::REQUEST_TIMEOUT, None),
             // Nobody publishes it yet.
             Code::StreamUnknown => (StatusCode::CONFLICT, later),
             Code::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),

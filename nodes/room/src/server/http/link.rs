@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -25,6 +25,8 @@ use crate::server::room::LinkId;
 const WAITING: usize = 256;
 /// Bytes of such messages; with more before it a message is one too many.
 const MOST_WAITING: usize = 1 << 20;
+/// Messages of one link that wait to be looked at.
+const TURNS: usize = 8;
 /// How long it may take until one is written.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// RFC 6455 § 7.4.1: it is as was wished.
@@ -122,6 +124,7 @@ async fn talk(
     words: &mut mpsc::Receiver<Said>,
     waiting: &AtomicUsize,
 ) -> End {
+    let turns = Arc::new(Semaphore::new(TURNS));
     loop {
         tokio::select! {
             word = words.recv() => match word {
@@ -139,7 +142,12 @@ async fn talk(
             },
             message = socket.recv() => match message {
                 Some(Ok(Message::Text(text))) => {
-                    if shared.hall.message(link, text.as_str().to_owned()).is_err() {
+                    // Nothing more of it is read until it has its turn: the queue is
+                    // everyone's.
+                    let turn = Arc::clone(&turns).acquire_owned().await;
+                    let text = text.as_str().to_owned();
+                    let taken = turn.map(|turn| shared.hall.message(link, text, turn));
+                    if !matches!(taken, Ok(Ok(()))) {
                         return End::new(LATER, Code::TooManyRequests.text());
                     }
                 }

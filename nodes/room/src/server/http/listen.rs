@@ -26,6 +26,8 @@ use super::tls::Tls;
 const RENEWAL: Duration = Duration::from_secs(60);
 /// The longest head of a request, in bytes.
 const MOST_HEAD: usize = 16 << 10;
+/// How long a connection lasts that becomes no WebSocket.
+const MOST_CONVERSATION: Duration = Duration::from_secs(30);
 /// How long nothing is taken where the system has no more sockets.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -62,7 +64,10 @@ pub(super) async fn listen(
                 let acceptor = tls.as_ref().map(Tls::acceptor);
                 tokio::spawn(attend(stream, acceptor, app.clone(), place, stop.clone()));
             }
-            Err(_) => sleep(BREATH).await,
+            Err(why) => {
+                warn!(%why, "a connection could not be taken");
+                sleep(BREATH).await;
+            }
         }
     }
 }
@@ -103,6 +108,8 @@ where
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        // One that asks and does not read the answer would stay for ever.
+        () = sleep(MOST_CONVERSATION) => return place.count(Instant::now(), Turned::Patience),
         () = told(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::protocol::{Code, word};
+use crate::protocol::{Code, Source, word};
 use crate::server::hall::{Counts, Figures, Flow, Hall, Resumes, Timing};
 use crate::server::media;
 use crate::server::room::Way;
@@ -14,9 +14,31 @@ use super::doors::Doors;
 /// The text format's name.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 
-/// The page.
-pub(super) fn page(hall: &Hall, doors: &Doors, timing: &Timing) -> String {
-    let (rooms, links, peers) = hall.sizes();
+/// What a look at the hall sees: no more than is quickly told, since everyone waits
+/// meanwhile.
+pub(super) struct Look {
+    sizes: (usize, usize, usize),
+    counts: Counts,
+    forwarded: media::Counts,
+    ways: Vec<(Way, usize)>,
+    streams: Vec<((Source, String), u64)>,
+}
+
+impl Look {
+    pub(super) fn at(hall: &Hall) -> Self {
+        Self {
+            sizes: hall.sizes(),
+            counts: hall.counts().clone(),
+            forwarded: hall.forwarded(),
+            ways: hall.ways().into_iter().collect(),
+            streams: hall.streams().into_iter().map(|((of, codec), n)| ((of, codec.into()), n)).collect(),
+        }
+    }
+}
+
+/// The page. Reads files of the system's.
+pub(super) fn page(look: &Look, doors: &Doors, timing: &Timing) -> String {
+    let (rooms, links, peers) = look.sizes;
     let Counts {
         joins,
         joins_refused,
@@ -36,8 +58,8 @@ pub(super) fn page(hall: &Hall, doors: &Doors, timing: &Timing) -> String {
         key_frames_wanted,
         peers_failed,
         panics,
-    } = hall.counts();
-    let media::Counts { muted, unknown: unplaced, too_long, flood, late, broken, .. } = hall.forwarded();
+    } = &look.counts;
+    let media::Counts { muted, unknown: unplaced, too_long, flood, late, broken, .. } = look.forwarded;
     let mut page = String::new();
     let mut family = |name: &str, kind: &str, help: &str, values: &[(String, u64)]| {
         // Writing to a string does not fail.
@@ -79,13 +101,13 @@ pub(super) fn page(hall: &Hall, doors: &Doors, timing: &Timing) -> String {
     family("dropped_total", "counter", "Packets that did not go on to a participant, by why.", &dropped);
     let turned: Vec<_> = doors.turned().map(|(why, count)| (format!("{{why=\"{why}\"}}"), count)).collect();
     family("turned_away_total", "counter", "Connections and requests turned away, by which limit.", &turned);
-    let ways = hall.ways().into_iter().map(|(way, count)| {
+    let ways = look.ways.iter().map(|(way, count)| {
         let way = match way {
             Way::Link => "link",
             Way::Whip => "whip",
             Way::Whep => "whep",
         };
-        (format!("{{way=\"{way}\"}}"), count as u64)
+        (format!("{{way=\"{way}\"}}"), *count as u64)
     });
     let ways: Vec<_> = ways.collect();
     family("people", "gauge", "Participants, by the way in which they are there.", &ways);
@@ -108,8 +130,8 @@ pub(super) fn page(hall: &Hall, doors: &Doors, timing: &Timing) -> String {
     );
     let refused = by_code(refused);
     family("refused_total", "counter", "What was refused, by why.", &refused);
-    let streams = hall.streams().into_iter().map(|((source, codec), count)| {
-        (format!("{{source=\"{}\",codec=\"{codec}\"}}", word(&source)), count)
+    let streams = look.streams.iter().map(|((source, codec), count)| {
+        (format!("{{source=\"{}\",codec=\"{codec}\"}}", word(source)), *count)
     });
     family("streams", "gauge", "Published streams.", &streams.collect::<Vec<_>>());
     let flows = |of: fn(&Flow) -> [u64; 2]| -> Vec<_> {
