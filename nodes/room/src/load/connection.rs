@@ -87,6 +87,11 @@ pub(super) struct Traffic {
     /// Of each stream the packets that were sent within the time of the measurement.
     pub(super) sent: Vec<(u32, std::ops::Range<u64>)>,
     pub(super) came: BTreeMap<Of, Tally>,
+    /// Whether streams of sound, and of pictures, are told apart by slot.
+    pub(super) by_slot: [bool; 2],
+    /// When the last of each that came was sent, of packets that were sent within the time
+    /// of the measurement, in nanoseconds since 1970.
+    pub(super) last: [u64; 2],
     /// From sending to the other socket, of packets that were sent within that time.
     pub(super) latency: Histogram,
     /// Why it ended before it was to.
@@ -102,8 +107,6 @@ pub struct Connection {
     pending: Option<SdpPendingOffer>,
     sends: Vec<(Mid, Sends)>,
     sendings: Vec<Sending>,
-    /// Whether streams of sound, and of pictures, are told apart by slot.
-    by_slot: [bool; 2],
     is_connected: bool,
     /// When the system had the datagram that is being looked at.
     came_at: u64,
@@ -145,7 +148,6 @@ impl Connection {
             pending: None,
             sends: Vec::new(),
             sendings: Vec::new(),
-            by_slot: [false; 2],
             is_connected: false,
             came_at: 0,
             events: Vec::new(),
@@ -203,13 +205,13 @@ impl Connection {
     /// Streams of sound, or of pictures, are told apart by slot, since there are more
     /// than slots. \[any\]
     pub const fn tell_by_slot(&mut self, kind: Kind) {
-        self.by_slot[kind as usize] = true;
+        self.traffic.by_slot[kind as usize] = true;
     }
 
     /// Whether they are. \[any\]
     #[must_use]
     pub const fn tells_by_slot(&self, kind: Kind) -> bool {
-        self.by_slot[kind as usize]
+        self.traffic.by_slot[kind as usize]
     }
 
     /// Goes on until ICE and DTLS are through. \[control\]
@@ -391,7 +393,8 @@ impl Connection {
     fn count(&mut self, packet: &RtpPacket) {
         let Some(stamp) = Stamp::of(&packet.payload) else { return };
         let is_measured = self.common.is_measured(stamp.sent);
-        let key = if self.by_slot[stamp::kind_of(&packet.payload) as usize] {
+        let kind = stamp::kind_of(&packet.payload) as usize;
+        let key = if self.traffic.by_slot[kind] {
             let mid = self.rtc.direct_api().stream_rx(&packet.header.ssrc).map(|stream| stream.mid());
             let Some(mid) = mid else { return };
             (Of::Slot(mid), *packet.seq_no)
@@ -403,6 +406,7 @@ impl Connection {
         }
         self.common.delivered[0].fetch_add(1, Ordering::Relaxed);
         if is_measured {
+            self.traffic.last[kind] = self.traffic.last[kind].max(stamp.sent);
             self.common.delivered[1].fetch_add(1, Ordering::Relaxed);
             self.traffic.latency.record(Duration::from_nanos(self.came_at.saturating_sub(stamp.sent)));
         }

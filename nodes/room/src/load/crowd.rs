@@ -19,6 +19,9 @@ use super::stamp::wall;
 
 /// How long packets may be under way after the last was sent.
 const UNDER_WAY: Duration = Duration::from_secs(1);
+/// How long nothing may come to somebody before the measurement ends, in nanoseconds:
+/// somebody speaks all the time.
+const MOST_SILENCE: u64 = 1_000_000_000;
 
 /// All simulated participants of a run.
 pub struct Crowd {
@@ -160,6 +163,12 @@ impl Crowd {
             }
             add_slots(&mut report, traffic);
             latency.merge(&traffic.latency);
+            // By slots what is missing is seen between two that came alone.
+            let end = self.common.window.get().map_or(0, |(_, end)| *end);
+            let falls_silent = |(is_meant, last): (&bool, &u64)| *is_meant && last + MOST_SILENCE < end;
+            if traffic.by_slot.iter().zip(&traffic.last).any(falls_silent) {
+                self.failed.push("nothing came to somebody any more, or ever".into());
+            }
         }
         for task in self.passing {
             let Ok(traffic) = task.await else { continue };
