@@ -9,12 +9,15 @@
 //!
 //! Parameters: `encoder`, "aom" (default) or "rav1e". `bitrate_kbps`, 20 to
 //! 20000 kbit/s, default 500; may change while running. What the network says
-//! that it carries lowers the rate, never raises it above this. `speed`, 5 to
-//! 11 with aom, 6 to 10 with rav1e, higher is faster; unset means 9 with aom
-//! and 10 with rav1e. `keyframe_every_s`, 0 to 600 s, default 0: a key frame at
-//! the start and on demand only. `min_keyframe_interval_ms`, 0 to 10000 ms,
-//! default 300: demands that come sooner after a key frame wait until then and
-//! are met by one. `threads`, 1 to 8, default 1. `fps`, 1 to 240 frames/s,
+//! that it carries lowers the rate, never raises it above this, and is handed on
+//! to what stands before (`effect.adapt`). `speed`, 5 to 11 with aom, 6 to 10 with
+//! rav1e, higher is faster; unset means 9 with aom and 10 with rav1e.
+//! `keyframe_every_s`, 0 to 600 s, default 0: a key frame at the start and on
+//! demand only. `min_keyframe_interval_ms`, 0 to 10000 ms, default 300: demands
+//! that come sooner after a key frame wait until then and are met by one; with aom
+//! they wait until its bits are a quarter of those there are by then, too, so that
+//! most are left to the pictures between. `threads`, 1 to 8, default 1. `fps`, 1 to
+//! 240 frames/s,
 //! unset means the input's where known, else 30: what rate control begins with;
 //! with aom it then goes by the pictures' time stamps. `min_q` and `max_q`, 0
 //! (best) to 63, unset means 10 and 60: the quantizers that rate control may
@@ -178,12 +181,14 @@ impl Av1Encode {
         let key = self.keys.due(at + self.timeline.frame / 2);
         match encoder {
             Encoder::Aom(encoder) => {
-                let packet = encoder.encode(&picture, at, self.timeline.frame as u32, key).map_err(failed)?;
+                let packet = encoder.encode(&picture, at, self.timeline.apart as u32, key).map_err(failed)?;
                 let Some(packet) = packet else {
                     cx.dropped(DropReason::Overflow);
                     return Ok(());
                 };
-                self.keys.made(packet.key, at);
+                let takes = packet.data.len() as i64 * 8 * i64::from(TICKS)
+                    / (i64::from(self.settings.bitrate_kbps) * 1_000);
+                self.keys.made(packet.key, at, takes);
                 let mut header = picture.into_header();
                 header.flags = flags(header.flags, packet.key);
                 let out = cx.packet(0, Codec::Av1, packet.data, header);
@@ -192,7 +197,7 @@ impl Av1Encode {
             }
             Encoder::Rav1e(encoder) => {
                 encoder.send(&mut picture, key).map_err(failed)?;
-                self.keys.made(key, at);
+                self.keys.made(key, at, 0);
                 put_out(encoder, cx)
             }
         }
@@ -236,7 +241,10 @@ impl Node for Av1Encode {
     ) -> Result<(), Fault> {
         match control {
             Control::KeyFrame => self.keys.demand(),
-            Control::Bitrate { bps } => self.network_kbps = bps / 1_000,
+            Control::Bitrate { bps } => {
+                self.network_kbps = bps / 1_000;
+                cx.forward(control);
+            }
             Control::Set { param: "bitrate_kbps", value } => {
                 let kbps = value.as_float() as u32;
                 if self.is_rav1e && kbps != self.ceiling_kbps {

@@ -13,13 +13,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Timeline {
     /// A frame at the nominal rate.
     pub(crate) frame: i64,
+    /// How far pictures have been apart of late, on average. libaom takes a picture for
+    /// as long as it is from the end of the one before, if that differs by a tenth from
+    /// how long that one was said to last; else it goes on with its own average. So what
+    /// is said must be right for pictures of which some were left out.
+    pub(crate) apart: i64,
     before: Option<Timestamp>,
     at: i64,
 }
 
 impl Timeline {
     pub(crate) fn new(fps: f64) -> Self {
-        Self { frame: (f64::from(TICKS) / fps).round() as i64, before: None, at: 0 }
+        let frame = (f64::from(TICKS) / fps).round() as i64;
+        Self { frame, apart: frame, before: None, at: 0 }
     }
 
     /// The tick of a picture stamped `pts`.
@@ -28,12 +34,14 @@ impl Timeline {
             let gap = pts.since(before);
             // Time that stands still, goes back or pauses is taken for a frame,
             // so that rate control neither starves nor bursts.
-            self.at += if gap.is_zero() || gap > PAUSE {
+            let ticks = if gap.is_zero() || gap > PAUSE {
                 self.frame
             } else {
                 let ticks = (gap.as_secs_f64() * f64::from(TICKS)).round();
                 (ticks as i64).max(self.frame / 4)
             };
+            self.apart += (ticks - self.apart) / 8;
+            self.at += ticks;
         }
         self.before = Some(pts);
         self.at
@@ -43,8 +51,9 @@ impl Timeline {
 /// Decides which pictures become key frames; times in ticks.
 pub(crate) struct Keys {
     wanted: bool,
-    /// The least time from a key frame to one on demand.
+    /// The least time from a key frame to one on demand, and what it is after the last.
     least: i64,
+    hold: i64,
     /// The time from key frame to key frame; 0: no end.
     every: i64,
     last: Option<i64>,
@@ -53,7 +62,7 @@ pub(crate) struct Keys {
 impl Keys {
     /// The first picture is one; `least` and `every` as the fields.
     pub(crate) fn new(least: i64, every: i64) -> Self {
-        Self { wanted: true, least, every, last: None }
+        Self { wanted: true, least, hold: least, every, last: None }
     }
 
     /// Says that somebody needs one.
@@ -70,15 +79,18 @@ impl Keys {
     pub(crate) fn due(&self, at: i64) -> bool {
         let Some(last) = self.last else { return true };
         let since = at - last;
-        (self.wanted && since >= self.least) || (self.every > 0 && since >= self.every)
+        (self.wanted && since >= self.hold) || (self.every > 0 && since >= self.every)
     }
 
-    /// Notes what the picture at `at` became. A demand that came too soon stays
-    /// open: the key frame before it may be the one that was lost.
-    pub(crate) fn made(&mut self, key: bool, at: i64) {
+    /// Notes what the picture at `at` became, and how long its bits take at the bit rate.
+    /// A demand that came too soon stays open: the key frame before it may be the one
+    /// that was lost. Those on demand take a quarter of the bit rate at most: where it is
+    /// for want of bandwidth that they are lost, more of them would not get through.
+    pub(crate) fn made(&mut self, key: bool, at: i64, takes: i64) {
         if key {
             self.wanted = false;
             self.last = Some(at);
+            self.hold = self.least.max(4 * takes);
         }
     }
 }

@@ -153,7 +153,7 @@ fn odd_and_tiny_pictures_come_back_in_their_size() {
 
 #[test]
 fn a_demanded_key_frame_is_the_very_next_packet_and_early_demands_share_one() {
-    let mut rig = Rig::new(&[]);
+    let mut rig = Rig::new(&[("bitrate_kbps", Value::Int(2_000))]);
     rig.encode_many(12);
     rig.encoder.control(Control::KeyFrame, UP);
     assert!(is_key(&rig.encode()[0]), "400 ms after the last one");
@@ -168,6 +168,23 @@ fn a_demanded_key_frame_is_the_very_next_packet_and_early_demands_share_one() {
         }
     }
     assert_eq!(keys, [9], "five demands within 300 ms: one key frame, when they are over");
+}
+
+#[test]
+fn demanded_key_frames_leave_most_of_the_bits_to_the_pictures_between() {
+    let mut rig = Rig::new(&[("bitrate_kbps", Value::Int(60))]);
+    let mut packets = Vec::new();
+    for _ in 0..240 {
+        rig.encoder.control(Control::KeyFrame, UP);
+        packets.extend(rig.encode());
+    }
+    let keys: Vec<usize> = (0..240).filter(|at| is_key(&packets[*at])).collect();
+    assert!(keys.len() > 3, "{keys:?}");
+    for pair in keys.windows(2) {
+        // 250 bytes a picture are 60 kbit/s at 30 a second.
+        let least = 4 * packets[pair[0]].bytes().len() / 250;
+        assert!((least..=least + 2).contains(&(pair[1] - pair[0])), "{least} pictures apart: {keys:?}");
+    }
 }
 
 #[test]
@@ -207,19 +224,22 @@ fn the_bit_rate_follows_the_network_and_the_graph_without_a_key_frame() {
 
 #[test]
 fn the_bit_rate_is_met_at_the_pictures_own_rate_not_the_nominal_one() {
-    let mut rig = Rig::new(&[("bitrate_kbps", Value::Int(200)), ("fps", Value::Float(30.0))]);
-    rig.noise = 8;
-    let mut total = 0;
-    for at in 0..60 {
-        let mut frame = rig.picture(at);
-        frame.header.pts = Timestamp::from_nanos(at as u64 * 66_666_667);
-        rig.encoder.push(0, frame);
-        rig.encoder.run();
-        let size = bytes(&rig.encoder.take(0));
-        total += if at < 15 { 0 } else { size };
+    // Each second picture, and two of three, of those that come 30 times a second.
+    for (of, left_out) in [(2, 1), (3, 2), (30, 30)] {
+        let mut rig = Rig::new(&[("bitrate_kbps", Value::Int(200)), ("fps", Value::Float(30.0))]);
+        rig.noise = 8;
+        let mut total = 0;
+        for at in (0..150).filter(|at| at % of != left_out) {
+            let mut frame = rig.picture(at);
+            frame.header.pts = Timestamp::from_nanos(at as u64 * 33_333_333);
+            rig.encoder.push(0, frame);
+            rig.encoder.run();
+            let size = bytes(&rig.encoder.take(0));
+            total += if at < 30 { 0 } else { size };
+        }
+        let kbps = total as f64 * 8.0 / 4_000.0;
+        assert!((180.0..220.0).contains(&kbps), "{kbps} kbit/s in 4 s without each {of}th");
     }
-    let kbps = total as f64 * 8.0 / 3_000.0;
-    assert!((150.0..250.0).contains(&kbps), "{kbps} kbit/s in 3 s at 15 frames/s");
 }
 
 #[test]
