@@ -137,6 +137,16 @@ pub enum EventKind {
         /// How much less: 0 (all again) to 3.
         level: i64,
     },
+    /// Pictures are made for what the network carries: they are of this size and rate
+    /// from now on.
+    Adapted {
+        /// Columns.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// How many a second, at most.
+        fps: f64,
+    },
     /// The node was to be made anew while it runs; what came of it follows.
     Renewed(Renewal),
     /// The node has put out its last frame.
@@ -220,6 +230,9 @@ impl fmt::Display for EventKind {
             Self::DropsLate { older_than_ms: None } => f.write_str("drops nothing for being late any more"),
             Self::Degraded { level: 0 } => f.write_str("does all again"),
             Self::Degraded { level } => write!(f, "does less: level {level} of 3"),
+            Self::Adapted { width, height, fps } => {
+                write!(f, "pictures of {width}x{height}, {fps:.0} a second")
+            }
             Self::Renewed(renewal) => renewal.fmt(f),
             Self::Ended => f.write_str("ended"),
             Self::Own(own) => own.fmt(f),

@@ -22,9 +22,10 @@ fn call(out: &str, beauty: &str) -> Result<Graph, String> {
         Ok(match beauty {
             "on" => strong,
             "off" => {
-                let is_kept = |line: &&str| !line.starts_with("beauty =") && !line.contains("beauty -> av1");
+                let is_kept =
+                    |line: &&str| !line.starts_with("beauty =") && !line.contains("beauty -> adapt");
                 let kept: Vec<_> = strong.lines().filter(is_kept).collect();
-                kept.join("\n").replace("beauty.in", "av1.in")
+                kept.join("\n").replace("beauty.in", "adapt.in")
             }
             _ => strong.replace("effect.smooth_skin", "effect.smoth_skin"),
         }
@@ -45,20 +46,18 @@ type Edit = (f64, Result<Transaction, String>);
 /// it back in.
 fn beauty_taken_out() -> Transaction {
     ["alice", "bob"].into_iter().fold(Transaction::new(), |edit, who| {
-        edit.remove(&format!("{who}_picture/beauty")).link(&format!("{who}_cam -> {who}_picture/av1"))
+        edit.remove(&format!("{who}_picture/beauty")).link(&format!("{who}_cam -> {who}_picture/adapt"))
     })
 }
 
 fn beauty_put_back() -> Transaction {
     let strong = [("smooth", 0.5.into()), ("whiten", 1.0.into()), ("rosy", 1.0.into())];
-    let when_full = [("capacity", 4.into()), ("overflow", "drop_oldest".into())];
     ["alice", "bob"].into_iter().fold(Transaction::new(), |edit, who| {
-        let (cam, beauty, av1) =
-            (format!("{who}_cam"), format!("{who}_picture/beauty"), format!("{who}_picture/av1"));
-        edit.unlink(&format!("{cam} -> {av1}"))
+        let (cam, beauty, adapt) =
+            (format!("{who}_cam"), format!("{who}_picture/beauty"), format!("{who}_picture/adapt"));
+        edit.unlink(&format!("{cam} -> {adapt}"))
             .add(&beauty, "effect.smooth_skin", &strong)
-            .link(&format!("{cam} -> {beauty}"))
-            .link_with(&format!("{beauty} -> {av1}"), &when_full)
+            .link(&format!("{cam} -> {beauty} -> {adapt}"))
     })
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // all of it is test code, helpers included
 
+mod adapt;
 mod bench;
 mod budget;
 mod call;

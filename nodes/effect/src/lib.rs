@@ -1,5 +1,7 @@
 //! Sidetone nodes that change or compose pictures.
 
+mod adapt;
+mod adapt_level;
 mod fit;
 mod mirror;
 mod resample;
@@ -11,4 +13,4 @@ mod tile;
 use sidetone_core::NodeSpec;
 
 /// The kinds of this crate.
-pub const KINDS: &[&NodeSpec] = &[&mirror::SPEC, &scale::SPEC, &smooth_skin::SPEC, &tile::SPEC];
+pub const KINDS: &[&NodeSpec] = &[&adapt::SPEC, &mirror::SPEC, &scale::SPEC, &smooth_skin::SPEC, &tile::SPEC];

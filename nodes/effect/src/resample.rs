@@ -79,7 +79,7 @@ impl Rect {
 }
 
 /// Resamples pictures, keeping its tables while sizes stay. \[real-time\], but
-/// for the first picture of a size.
+/// for the first picture of a size that was not prepared for.
 #[derive(Default)]
 pub(crate) struct PictureScaler {
     key: Option<(Size, Window, Rect, Quality)>,
@@ -99,28 +99,33 @@ impl PictureScaler {
         quality: Quality,
     ) {
         let Some(video) = from.video() else { return };
-        let key = (video.size, window, to, quality);
-        if self.key != Some(key) {
-            self.key = Some(key);
-            self.axes = axes(key, &from.plane(0), &from.plane(1));
-            let widest = self.axes.iter().map(|[_, y]| to.width * y.taps).max();
-            self.scratch.resize(from.plane(0).width.max(widest.unwrap_or(0)), 0);
-        }
+        self.prepare(video.size, window, to, quality);
         for (index, plane) in onto.iter_mut().enumerate() {
             let [x, y] = &self.axes[usize::from(index > 0)];
             resample(from.plane(index), plane, to.in_plane(index), x, y, &mut self.scratch);
         }
     }
+
+    /// Makes the tables for pictures of size `from`, unless they are there. \[any\],
+    /// allocates
+    pub(crate) fn prepare(&mut self, from: Size, window: Window, to: Rect, quality: Quality) {
+        let key = (from, window, to, quality);
+        if self.key.replace(key) != Some(key) {
+            self.axes = axes(key);
+            let widest = self.axes.iter().map(|[_, y]| to.width * y.taps).max();
+            self.scratch.resize((from.width as usize).max(widest.unwrap_or(0)), 0);
+        }
+    }
 }
 
-fn axes(key: (Size, Window, Rect, Quality), luma: &Plane<'_>, chroma: &Plane<'_>) -> [[Axis; 2]; 2] {
-    let (_, window, to, quality) = key;
+fn axes((from, window, to, quality): (Size, Window, Rect, Quality)) -> [[Axis; 2]; 2] {
     let (x_step, y_step) = (window.width / to.width as f64, window.height / to.height as f64);
-    [(luma, 1.0), (chroma, 2.0)].map(|(plane, part)| {
-        let to = if part > 1.0 { to.in_plane(1) } else { to };
+    let from = Rect { x: 0, y: 0, width: from.width as usize, height: from.height as usize };
+    [(0, 1.0), (1, 2.0)].map(|(plane, part)| {
+        let (from, to) = (from.in_plane(plane), to.in_plane(plane));
         [
-            Axis::new(plane.width, to.width, x_step, window.x / part, quality),
-            Axis::new(plane.height, to.height, y_step, window.y / part, quality),
+            Axis::new(from.width, to.width, x_step, window.x / part, quality),
+            Axis::new(from.height, to.height, y_step, window.y / part, quality),
         ]
     })
 }
