@@ -36,9 +36,17 @@ use crate::url::ServerUrl;
 /// Packets that wait for the node, and orders that wait for the participant.
 const INBOX: usize = 2_048;
 const ORDERS: usize = 1_024;
-/// Of what gets through this part is used, and so much of it is left to sound.
-const USED: f64 = 0.9;
-const SOUND_BPS: f64 = 64_000.0;
+/// Of what gets through this part is used: the rest is for the headers of pictures, and
+/// for what is sent again.
+const USED: f64 = 0.85;
+/// So much of it is left to each stream of sound, in bits per second, or half of what
+/// there is where that is less: 32 kbit/s of Opus with its headers fit in …
+const SOUND_BPS: u64 = 64_000;
+/// … which take so much, at 20 ms a packet: 50 times a second RTP with its extensions,
+/// SRTP, UDP and IP.
+const SOUND_HEADERS_BPS: u64 = 28_000;
+/// Less makes no sound that can be understood.
+const LEAST_SOUND_BPS: u64 = 12_000;
 /// An encoder is asked for another bitrate when that differs by so much of it.
 const STEP: f64 = 0.05;
 
@@ -248,18 +256,20 @@ impl WsTransport {
     /// Asks encoders for what gets through, shared among them, and what the server wants
     /// of each.
     fn pass_bitrates(&mut self, cx: &mut Context<'_>) {
-        let is_sent =
-            |source: &Source| source.kind() == Kind::Video && self.published[*source as usize].is_some();
-        let videos: Vec<Source> = Source::ALL.into_iter().filter(is_sent).collect();
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        // bits per second of a connection
-        let share = self.estimate.map(|bps| {
-            (bps as f64 * USED - SOUND_BPS).max(0.0) as u64 / u64::try_from(videos.len().max(1)).unwrap_or(1)
-        });
-        for source in videos {
+        let count = |kind: Kind| {
+            let sent = Source::ALL.into_iter().filter(|source| self.published[*source as usize].is_some());
+            sent.filter(|source| source.kind() == kind).count() as u64
+        };
+        let shares = self.estimate.map(|bps| shares(bps, count(Kind::Audio), count(Kind::Video)));
+        for source in Source::ALL {
             let place = source as usize;
-            let Some(bps) = self.limits[place].into_iter().chain(share).min() else { continue };
-            #[allow(clippy::cast_precision_loss)]
+            let share = shares.map(|(audio, video)| match source.kind() {
+                Kind::Audio => audio,
+                Kind::Video => video,
+            });
+            let wanted = self.limits[place].into_iter().chain(share).min();
+            let Some(bps) = wanted.filter(|_| self.published[place].is_some()) else { continue };
+            #[allow(clippy::cast_precision_loss)] // bits per second of a connection
             let is_new =
                 self.asked[place].is_none_or(|asked| (bps as f64 - asked as f64).abs() > STEP * asked as f64);
             if is_new {
@@ -269,6 +279,19 @@ impl WsTransport {
             }
         }
     }
+}
+
+/// What the encoders of each of so many streams of sound and of pictures may make of what
+/// gets through, in bits per second. Sound comes first where there is little, and may take
+/// what pictures leave.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // as above
+fn shares(estimate: u64, audios: u64, videos: u64) -> (u64, u64) {
+    let used = (estimate as f64 * USED) as u64;
+    let half = used / 2;
+    let each = if videos > 0 { half } else { used } / audios.max(1);
+    let audio = each.saturating_sub(SOUND_HEADERS_BPS).max(LEAST_SOUND_BPS);
+    let left = (SOUND_BPS * audios).min(half.max((LEAST_SOUND_BPS + SOUND_HEADERS_BPS) * audios));
+    (audio, used.saturating_sub(left) / videos.max(1))
 }
 
 impl Transport for WsTransport {
@@ -442,5 +465,28 @@ fn leave_reason(reason: Option<Left>) -> LeaveReason {
         Some(Left::Hidden) => LeaveReason::Hidden,
         Some(Left::Replaced) => LeaveReason::Replaced,
         None => LeaveReason::Closed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shares;
+
+    #[test]
+    fn sound_and_pictures_share_what_gets_through() {
+        // What gets through, streams of sound and of pictures, and what each may take.
+        for (estimate, audios, videos, expected) in [
+            (2_000_000, 1, 1, (822_000, 1_636_000)),
+            (2_000_000, 1, 2, (822_000, 818_000)),
+            (2_000_000, 0, 1, (822_000, 1_700_000)),
+            (200_000, 1, 1, (57_000, 106_000)),
+            (120_000, 1, 1, (23_000, 51_000)),
+            (120_000, 1, 0, (74_000, 51_000)),
+            (60_000, 1, 1, (12_000, 11_000)),
+            (20_000, 2, 1, (12_000, 0)),
+            (0, 0, 0, (12_000, 0)),
+        ] {
+            assert_eq!(shares(estimate, audios, videos), expected, "{estimate} for {audios} and {videos}");
+        }
     }
 }

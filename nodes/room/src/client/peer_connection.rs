@@ -33,8 +33,9 @@ const RETRANSMITS: usize = 40;
 /// Packets that the server may ask for again, and for how long.
 const RESENDABLE: usize = 1_024;
 const RESENDABLE_FOR: Duration = Duration::from_secs(1);
-/// Of what is sent at most this part is sent again.
-const RESENT_PART: f32 = 0.5;
+/// Of what is sent at most this part is sent again: where packets are lost for want of
+/// bandwidth, more would only displace others.
+const RESENT_PART: f32 = 0.2;
 /// What is taken to get through until something is known, in bits per second.
 const FIRST_ESTIMATE: u64 = 2_000_000;
 

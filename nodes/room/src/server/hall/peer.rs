@@ -36,8 +36,9 @@ const SLOW: Duration = Duration::from_secs(10);
 /// Packets that a receiver may ask for again, and for how long.
 const RESENDABLE: usize = 1_024;
 const RESENDABLE_FOR: Duration = Duration::from_secs(1);
-/// Of what is sent at most this part is sent again, before all such requests are let be.
-const RESENT_PART: f32 = 0.5;
+/// Of what is sent at most this part is sent again, before all such requests are let be:
+/// where packets are lost for want of bandwidth, more would only displace others.
+const RESENT_PART: f32 = 0.2;
 
 /// What is taken to get through to a participant until something is known.
 const FIRST_ESTIMATE: Bitrate = Bitrate::kbps(2_000);
