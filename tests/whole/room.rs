@@ -105,7 +105,8 @@ impl Participant {
         Self { process: Running(process), events, seen: Vec::new() }
     }
 
-    /// Reads events of its room until one is like this; tells those before.
+    /// Reads events of its room, and of what it sends, until one is like this; tells those
+    /// before.
     fn until(&mut self, is: impl Fn(&Json) -> bool) -> Vec<Json> {
         let mut before = Vec::new();
         loop {
@@ -114,7 +115,9 @@ impl Participant {
                 panic!("it ended; it saw {:#?}", self.seen);
             }
             let Ok(said) = serde_json::from_str::<Json>(&line) else { continue };
-            let Some(event) = said["event"].get("own") else { continue };
+            let said = &said["event"];
+            let own = said.get("own").or_else(|| said.get("adapted").map(|_| said));
+            let Some(event) = own else { continue };
             self.seen.push(event.clone());
             if is(event) {
                 return before;
@@ -265,6 +268,19 @@ impl Link {
         assert!(ip(&["-n", &self.far, "link", "set", "v", "up"]));
     }
 
+    /// Lets no more than this through from the far end, if the kernel can.
+    fn narrow(&self, rate: &str) -> bool {
+        let limit = ["root", "tbf", "rate", rate, "burst", "5kb", "latency", "200ms"];
+        let mut tc = Command::new("ip");
+        tc.args(["netns", "exec", &self.far, "tc", "qdisc", "add", "dev", "v"]).args(limit);
+        tc.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    /// Lets all through again.
+    fn widen(&self) {
+        assert!(ip(&["netns", "exec", &self.far, "tc", "qdisc", "del", "dev", "v", "root"]));
+    }
+
     /// Gives the far end another address.
     fn move_to(&self, host: u8) {
         assert!(ip(&["-n", &self.far, "addr", "flush", "dev", "v", "scope", "global"]));
@@ -335,4 +351,41 @@ fn a_link_that_breaks_is_mended_unseen_and_after_the_grace_alice_is_back_again()
     alice.until(first_frame("bob/camera"));
     bob.until(|event| event["user_joined"]["user"] == "alice");
     bob.until(first_frame("alice/camera"));
+}
+
+#[test]
+fn pictures_get_smaller_and_fewer_where_a_link_gets_narrow_and_come_back_with_it() {
+    let Some(link) = Link::make() else {
+        println!("skipped: only root may make network namespaces");
+        return;
+    };
+    let folder = scratch();
+    let folders = [scratch(), scratch()];
+    folder.write("key", b"0123456789abcdef0123456789abcdef");
+    let key = folder.path("key");
+    let listen = format!("{}.1:7880", link.net);
+    let config = format!("listen = \"{listen}\"\n[[app]]\nid = \"ours\"\nsecret_file = \"{key}\"\n");
+    folder.write("server.toml", config.as_bytes());
+    let near = Place(Some(&link.near));
+    let server = Server::start(near, &["--config", &folder.path("server.toml")]);
+    let start = |user: &str, place: Place<'_>, folder: &Scratch| {
+        let token = token(user, &["--app", "ours", "--secret-file", &key]);
+        let args = ["--set", "room.allow_remote=true", "--set", "cam.size=[640, 360]", "--seconds", "120"];
+        Participant::start(place, &server.url, &token, &folder.path(""), &args)
+    };
+    let mut bob = start("bob", near, &folders[0]);
+    bob.until(joined("first"));
+    let mut alice = start("alice", Place(Some(&link.far)), &folders[1]);
+    bob.until(first_frame("alice/camera"));
+    // What the server knows of how much she may send.
+    alice.until(|event| event["limit"]["stream"] == "alice/camera");
+
+    if !link.narrow("200kbit") {
+        println!("skipped: there is no tc, or the kernel has no token bucket");
+        return;
+    }
+    alice.until(|event| event["adapted"]["height"].as_u64().is_some_and(|height| height < 360));
+    assert!(alice.seen.iter().filter(|event| event.get("adapted").is_some()).count() == 1, "at once");
+    link.widen();
+    alice.until(|event| event["adapted"]["height"] == 360 && event["adapted"]["fps"] == 30.0);
 }
