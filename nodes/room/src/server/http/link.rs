@@ -27,6 +27,9 @@ const WAITING: usize = 256;
 const MOST_WAITING: usize = 1 << 20;
 /// Messages of one link that wait to be looked at.
 const TURNS: usize = 8;
+/// Bytes that are read at once: more than most messages have. The library's 128 KiB are
+/// kept for every link, and cleared before every read.
+const READ: usize = 4 << 10;
 /// How long it may take until one is written.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// RFC 6455 § 7.4.1: it is as was wished.
@@ -52,6 +55,7 @@ pub(super) async fn upgrade(
         .protocols([SUBPROTOCOL])
         .max_message_size(MOST_BYTES)
         .max_frame_size(MOST_BYTES)
+        .read_buffer_size(READ)
         .write_buffer_size(0)
         .max_write_buffer_size(4 * MOST_BYTES);
     if upgrade.selected_protocol().is_none() {
