@@ -95,10 +95,12 @@ pub(crate) fn guarded<T>(
 }
 
 /// Does all that is due by `now`: what is to be sent and what happened. When it is to
-/// be settled again.
+/// be settled again. `paces` is whether it estimates bandwidth: then it lets go of one
+/// packet for each look at the time.
 pub(crate) fn settle(
     rtc: &mut Rtc,
     now: Instant,
+    paces: bool,
     mut send: impl FnMut(Transmit),
     events: &mut Vec<Event>,
 ) -> Result<Instant, Gone> {
@@ -118,12 +120,28 @@ pub(crate) fn settle(
                     rtc.handle_input(Input::Timeout(at))?;
                 }
                 Output::Event(event) => events.push(event),
-                Output::Transmit(transmit) => send(transmit),
+                Output::Transmit(transmit) => {
+                    let is_media = is_rtp(&transmit.contents);
+                    send(transmit);
+                    if paces && is_media {
+                        rtc.handle_input(Input::Timeout(at))?;
+                    }
+                }
             }
         }
         Ok(None)
     });
     due?.filter(|_| rtc.is_alive()).ok_or(Gone::Restless)
+}
+
+/// Whether a datagram is RTP, and not RTCP (RFC 7983 § 7, RFC 5761 § 4).
+pub(crate) fn is_rtp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..=191, second, ..] if !(192..=223).contains(second))
+}
+
+/// Whether it is RTCP.
+pub(crate) fn is_rtcp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..=191, 192..=223, ..])
 }
 
 /// How late what it is to be settled for may be done.

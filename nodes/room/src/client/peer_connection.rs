@@ -439,7 +439,7 @@ impl PeerConnection {
         news: &mut Vec<News>,
     ) -> Result<Instant, Gone> {
         let mut events = std::mem::take(&mut self.events);
-        let due = rtc::settle(&mut self.rtc, now, send, &mut events);
+        let due = rtc::settle(&mut self.rtc, now, true, send, &mut events);
         for event in events.drain(..) {
             match event {
                 Event::Connected => news.push(News::Connected),

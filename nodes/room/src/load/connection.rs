@@ -340,7 +340,7 @@ impl Connection {
             // What the system does not take is lost, and is counted as lost.
             let _ = sendto(fd, &transmit.contents, &to, MsgFlags::MSG_DONTWAIT);
         };
-        let due = rtc::settle(&mut self.rtc, Instant::now(), send, &mut events).map_err(broken)?;
+        let due = rtc::settle(&mut self.rtc, Instant::now(), false, send, &mut events).map_err(broken)?;
         for event in events.drain(..) {
             match event {
                 Event::RtpPacket(packet) => self.count(&packet),

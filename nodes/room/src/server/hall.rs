@@ -503,7 +503,7 @@ impl Hall {
     pub fn due(&self) -> Option<Instant> {
         let silent = self.links.values().filter(|link| link.place.is_none());
         let links = silent.map(|link| link.opened + PATIENCE).min();
-        self.stages.values().filter_map(|stage| stage.due(&self.shared)).chain(links).min()
+        self.stages.values().filter_map(Stage::due).chain(links).min()
     }
 
     /// Does what is due by `now`.
@@ -515,7 +515,7 @@ impl Hall {
         for link in self.links.iter().filter_map(late).collect::<Vec<_>>() {
             self.refuse(now, link, None, Code::TimedOut);
         }
-        let is_due = |stage: &Stage| stage.due(&self.shared).is_some_and(|due| due <= now);
+        let is_due = |stage: &Stage| stage.due().is_some_and(|due| due <= now);
         let due = self.stages.iter().filter(|(_, stage)| is_due(stage));
         for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
             if let Some(stage) = self.stages.get_mut(&id) {
@@ -597,7 +597,7 @@ impl Hall {
             let said = self.shared.words.len();
             does(stage, at, &mut self.shared);
             stage.apply(now, &mut self.shared);
-            self.written.push(id);
+            stage.flush(now, &mut self.shared);
             let code = |word: &Word| match word {
                 Word::Tell(_, Told::Failed { code, .. } | Told::Error { code, .. }) => Some(*code),
                 _ => None,

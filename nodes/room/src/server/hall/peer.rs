@@ -75,6 +75,8 @@ pub(super) enum News {
 /// The server's end of one participant's media.
 pub(super) struct Peer {
     rtc: Rtc,
+    /// Whether it finds out how much gets through.
+    estimates: bool,
     /// When it is to be settled again.
     pub(super) due: Instant,
     /// When something last came.
@@ -83,8 +85,10 @@ pub(super) struct Peer {
     up_by: Option<Instant>,
     /// Whether an RTP datagram came of which nothing was seen yet.
     is_owing: bool,
-    /// It was written to since it was last settled.
-    pub(super) is_written: bool,
+    /// Something was done with it since it was last settled.
+    pub(super) is_touched: bool,
+    /// Among that, a packet was written.
+    is_written: bool,
     /// Which media section is which stream.
     streams: HashMap<Mid, u32>,
     /// The media sections that are room for others' streams.
@@ -165,10 +169,12 @@ impl Peer {
         }));
         Ok(Self {
             rtc: rtc.map_err(|_| Gone::Panicked)?,
+            estimates,
             due: now,
             heard: now,
             up_by: None,
             is_owing: false,
+            is_touched: false,
             is_written: false,
             streams: HashMap::new(),
             slots: Vec::new(),
@@ -312,8 +318,13 @@ impl Peer {
         bytes: &[u8],
     ) -> Result<(), Gone> {
         let Ok(receive) = Receive::new(Protocol::Udp, from, local, bytes) else { return Ok(()) };
-        self.is_owing = is_rtp(bytes);
+        self.is_owing = rtc::is_rtp(bytes);
         self.guarded(|rtc| rtc.handle_input(Input::Receive(now, receive)))
+    }
+
+    /// It is to be settled. Whether that is news.
+    pub(super) const fn touch(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_touched, true)
     }
 
     /// Does all that is due by `now`; what is to be sent and told comes in `out` and
@@ -325,11 +336,15 @@ impl Peer {
         news: &mut Vec<News>,
     ) -> Result<(), Gone> {
         let mut events = std::mem::take(&mut self.events);
-        self.is_written = false;
+        self.is_touched = false;
+        if std::mem::take(&mut self.is_written) {
+            // What was written waits for a look at the time.
+            self.guarded(|rtc| rtc.handle_input(Input::Timeout(now)))?;
+        }
         let send = |send: Transmit| {
             out.push(Datagram { local: send.source, remote: send.destination, bytes: send.contents.into() });
         };
-        self.due = rtc::settle(&mut self.rtc, now, send, &mut events)?;
+        self.due = rtc::settle(&mut self.rtc, now, self.estimates, send, &mut events)?;
         if self.up_by.is_some() && self.rtc.is_connected() {
             self.up_by = None;
         }
@@ -420,6 +435,7 @@ impl Peer {
         let fits = codecs.iter().find(|(known, _)| *known == codec);
         let Some(&(_, pt)) = fits else { return Ok(false) };
         let ssrc = *ssrc;
+        self.is_written = true;
         self.guarded(|rtc| {
             // Before, it would wait without a bound.
             if !rtc.is_connected() {
@@ -463,11 +479,6 @@ impl Peer {
     fn guarded<T>(&mut self, touch: impl FnOnce(&mut Rtc) -> Result<T, RtcError>) -> Result<T, Gone> {
         rtc::guarded(&mut self.rtc, touch)
     }
-}
-
-/// Whether a datagram is RTP, and not RTCP (RFC 7983 § 7, RFC 5761 § 4).
-fn is_rtp(datagram: &[u8]) -> bool {
-    matches!(datagram, [128..=191, second, ..] if !(192..=223).contains(second))
 }
 
 /// Whether a text is an offer, as far as that is known without a peer.

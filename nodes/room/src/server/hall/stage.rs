@@ -13,7 +13,7 @@ use tracing::{error, warn};
 use crate::protocol::{Code, Kind, QualityOf, Receive, SlotOf, Told, UserName};
 use crate::quality::WINDOW;
 use crate::reception::Interval;
-use crate::rtc::Gone;
+use crate::rtc::{self, Gone};
 use crate::server::media::{self, Forwarder, Packet, Write};
 use crate::server::replay::PersonId;
 use crate::server::room::{LinkId, Order, Output, Room};
@@ -33,10 +33,12 @@ pub(super) struct Stage {
     pub(super) room: Room,
     pub(super) forwarder: Forwarder,
     peers: BTreeMap<PersonId, Peer>,
-    /// Those whose peers have yet to send what was written to them; each once.
-    written: Vec<PersonId>,
+    /// Those whose peers are to be settled at the next flush; each once.
+    touched: Vec<PersonId>,
     /// When the first of the peers is to be settled again.
     peers_due: Option<Instant>,
+    /// When something else is to be done next, as of the last flush.
+    rest_due: Option<Instant>,
     /// Each one's latest offer that was answered.
     offers: BTreeMap<PersonId, u32>,
     /// Somebody's media failed, and the room has yet to say so.
@@ -56,8 +58,9 @@ impl Stage {
             room,
             forwarder,
             peers: BTreeMap::new(),
-            written: Vec::new(),
+            touched: Vec::new(),
             peers_due: None,
+            rest_due: None,
             offers: BTreeMap::new(),
             has_lost: false,
             networks: BTreeMap::new(),
@@ -228,7 +231,7 @@ impl Stage {
             Ok(has) => has,
             Err(gone) => {
                 self.gone(now, shared, person, &gone);
-                self.apply(now, shared);
+                self.flush(now, shared);
                 false
             }
         }
@@ -243,7 +246,12 @@ impl Stage {
             self.room.heard(at, person);
             self.networks.entry(person).and_modify(|network| network.heard(at));
         }
-        self.touch(now, shared, person, |peer| peer.receive(now, came.local, came.remote, &came.bytes));
+        match peer.receive(now, came.local, came.remote, &came.bytes) {
+            // A report can wait for what else is to be done.
+            Ok(()) if rtc::is_rtcp(&came.bytes) => self.touched.extend(peer.touch().then_some(person)),
+            Ok(()) => self.settle(now, shared, person),
+            Err(gone) => self.gone(now, shared, person, &gone),
+        }
     }
 
     /// Does something with a participant's peer, if there is one, and settles it.
@@ -255,7 +263,7 @@ impl Stage {
         does: impl FnOnce(&mut Peer) -> Result<(), Gone>,
     ) {
         // One thing after another.
-        if self.peers.get(&person).is_some_and(|peer| peer.is_written) {
+        if self.peers.get(&person).is_some_and(|peer| peer.is_touched) {
             self.settle(now, shared, person);
         }
         let Some(peer) = self.peers.get_mut(&person) else { return };
@@ -292,18 +300,20 @@ impl Stage {
         }
     }
 
-    /// Sends what was written to peers since it was last done: packets that came
-    /// together go out together.
+    /// Settles the peers that are yet to be: packets that came together go out together.
     pub(super) fn flush(&mut self, now: Instant, shared: &mut Shared) {
-        while let Some(person) = self.written.pop() {
+        while let Some(person) = self.touched.pop() {
             // Whoever did something else since then was settled already.
-            if self.peers.get(&person).is_some_and(|peer| peer.is_written) {
+            if self.peers.get(&person).is_some_and(|peer| peer.is_touched) {
                 self.settle(now, shared, person);
             }
         }
         if self.has_lost || self.forwarder.has_output() {
             self.apply(now, shared);
         }
+        let window = (!self.networks.is_empty()).then(|| self.windowed + WINDOW);
+        let rest = [self.room.next_tick(), self.forwarder.next_tick(), window];
+        self.rest_due = rest.into_iter().flatten().min().map(|at| shared.instant(at));
     }
 
     /// Takes a packet to all who play its stream.
@@ -343,9 +353,7 @@ impl Stage {
                     let flow = shared.counts.flow(is_video);
                     flow.packets_out += 1;
                     flow.bytes_out += bytes;
-                    if !std::mem::replace(&mut peer.is_written, true) {
-                        self.written.push(person);
-                    }
+                    self.touched.extend(peer.touch().then_some(person));
                 }
                 Ok(false) => shared.counts.unsendable += 1,
                 Err(gone) => self.gone(now, shared, person, &gone),
@@ -374,11 +382,10 @@ impl Stage {
         }
     }
 
-    /// When there is something to do next.
-    pub(super) fn due(&self, shared: &Shared) -> Option<Instant> {
-        let window = (!self.networks.is_empty()).then(|| self.windowed + WINDOW);
-        let rest = [self.room.next_tick(), self.forwarder.next_tick(), window];
-        rest.into_iter().flatten().map(|at| shared.instant(at)).chain(self.peers_due).min()
+    /// When there is something to do next. What came since the last flush is to be flushed
+    /// before.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.rest_due.into_iter().chain(self.peers_due).min()
     }
 
     /// Does what is due by `now`.
@@ -390,14 +397,16 @@ impl Stage {
             }
             self.peers_due = self.peers.values().map(|peer| peer.due).min();
         }
-        let at = shared.timestamp(now);
-        self.room.tick(at);
-        self.forwarder.tick(at);
-        if at.since(self.windowed) >= WINDOW {
-            self.windowed = at;
-            self.tell_quality(at);
+        if self.rest_due.is_some_and(|due| due <= now) {
+            let at = shared.timestamp(now);
+            self.room.tick(at);
+            self.forwarder.tick(at);
+            if at.since(self.windowed) >= WINDOW {
+                self.windowed = at;
+                self.tell_quality(at);
+            }
+            self.apply(now, shared);
         }
-        self.apply(now, shared);
         self.flush(now, shared);
     }
 
