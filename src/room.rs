@@ -85,6 +85,51 @@ pub enum Play {
     Each(End),
 }
 
+/// How a stream of one's own is encoded, at best: where less gets through it is less, and
+/// as before when that is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EncoderSettings {
+    /// The most that it takes, in kbit/s: pictures 20 to 20,000, sound 6 to 510. Default
+    /// 500.
+    pub kbps: u32,
+    /// The largest pictures, in pixels; larger ones are fitted in. Default 1280x720.
+    pub size: Size,
+    /// The most pictures a second, 1 to 240. Default 30.
+    pub fps: f64,
+    /// What is given up last. Default [`Prefer::Balanced`].
+    pub prefer: Prefer,
+}
+
+impl Default for EncoderSettings {
+    fn default() -> Self {
+        Self { kbps: 500, size: Size::new(1280, 720), fps: 30.0, prefer: Prefer::Balanced }
+    }
+}
+
+/// What of pictures is given up last while less gets through, in W3C's words
+/// `degradationPreference`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prefer {
+    /// Size and rate in turn ("balanced").
+    #[default]
+    Balanced,
+    /// The size: pictures become fewer first ("maintain-resolution").
+    Sharpness,
+    /// The rate: pictures become smaller first ("maintain-framerate").
+    Smoothness,
+}
+
+impl Prefer {
+    /// As `effect.adapt` has it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Balanced => "balanced",
+            Self::Sharpness => "sharpness",
+            Self::Smoothness => "smoothness",
+        }
+    }
+}
+
 /// How to take part.
 #[derive(Clone)]
 pub struct Options {
@@ -100,11 +145,11 @@ pub struct Options {
     pub hear: Play,
     /// Where their cameras and screens are seen.
     pub see: Play,
-    /// The size of the picture in which they stand together. Default 1280x720.
+    /// The size of the picture in which they stand together, and of those of each. Default
+    /// 1280x720.
     pub size: Size,
-    /// Bits per second of each stream of pictures at most, in kbit/s, 20 to 20,000.
-    /// Default 500; less where less gets through.
-    pub video_kbps: u32,
+    /// How pictures of one's own are encoded, until [`Room::encode`] says otherwise.
+    pub encoder: EncoderSettings,
     /// A PEM file of the certificates that vouch for a `wss://` server; default those
     /// that this machine trusts.
     pub ca_file: Option<PathBuf>,
@@ -137,7 +182,7 @@ impl Options {
             hear: Play::Nowhere,
             see: Play::Nowhere,
             size: Size::new(1280, 720),
-            video_kbps: 500,
+            encoder: EncoderSettings::default(),
             ca_file: None,
             allow_remote: false,
             registry: crate::registry(),
@@ -155,7 +200,7 @@ pub struct Room {
     /// What posts them, as long as the graph runs.
     post: Weak<Sender<RoomEvent>>,
     run: Option<JoinHandle<Option<Report>>>,
-    video_kbps: u32,
+    encoder: EncoderSettings,
 }
 
 impl Room {
@@ -168,7 +213,7 @@ impl Room {
     /// made.
     pub fn join(options: Options) -> Result<Self, Diagnostics> {
         let user = login::named(&options.token).map_err(|why| mistake(&format!("the token {why}")))?;
-        let Options { publish, video_kbps, .. } = options.clone();
+        let Options { publish, encoder, .. } = options.clone();
         let (post, events) = unbounded();
         let (ready, started) = bounded(1);
         let poster = Arc::new(post);
@@ -177,7 +222,7 @@ impl Room {
             std::thread::Builder::new().name("room".into()).spawn(move || run(&options, &ready, &poster));
         let run = run.map_err(|why| mistake(&format!("cannot start a thread: {why}")))?;
         let handle = started.recv().map_err(|_| mistake("the room's thread panicked"))??;
-        let room = Self { user, handle, events, post, run: Some(run), video_kbps };
+        let room = Self { user, handle, events, post, run: Some(run), encoder };
         for (source, feed) in publish {
             // It was told as an event.
             let _ = room.publish(source, feed);
@@ -212,7 +257,7 @@ impl Room {
     /// The source is published already, or the feed is no such kind or cannot be made; the
     /// last [`RoomEvent::Device`] tells, too. All else goes on.
     pub fn publish(&self, source: Source, feed: End) -> Result<(), Diagnostics> {
-        let [first, encode, pack] = names(source);
+        let [first, adapt, encode, pack] = names(source);
         let rest: Vec<_> = feed.params.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         let change = Transaction::new().add(&first, &feed.kind, &rest);
         let change = match source.kind() {
@@ -220,14 +265,20 @@ impl Room {
                 .add(&encode, "codec.opus_encode", &[])
                 .add(&pack, "rtp.pack_opus", &[])
                 .link(&format!("{first} -> {encode}")),
-            Kind::Video => change
-                .add(&encode, "codec.av1_encode", &[("bitrate_kbps", i64::from(self.video_kbps).into())])
-                .add(&pack, "rtp.pack_av1", &[])
-                // When the encoder falls behind, old pictures go rather than wait.
-                .link_with(
-                    &format!("{first} -> {encode}"),
-                    &[("capacity", 4.into()), ("overflow", "drop_oldest".into())],
-                ),
+            Kind::Video => {
+                let EncoderSettings { kbps, size, fps, prefer } = self.encoder;
+                let shape = [("size", size.into()), ("fps", fps.into()), ("prefer", prefer.word().into())];
+                change
+                    .add(&adapt, "effect.adapt", &shape)
+                    .add(&encode, "codec.av1_encode", &[("bitrate_kbps", i64::from(kbps).into())])
+                    .add(&pack, "rtp.pack_av1", &[])
+                    .link(&format!("{first} -> {adapt}"))
+                    // When the encoder falls behind, old pictures go rather than wait.
+                    .link_with(
+                        &format!("{adapt} -> {encode}"),
+                        &[("capacity", 4.into()), ("overflow", "drop_oldest".into())],
+                    )
+            }
         };
         let change = change.link(&format!("{encode} -> {pack} -> room.{}", input(source)));
         self.handle.edit(change).wait().map(drop).inspect_err(|why| {
@@ -245,7 +296,11 @@ impl Room {
     /// # Errors
     /// The source is not published.
     pub fn unpublish(&self, source: Source) -> Result<(), Diagnostics> {
-        let change = names(source).iter().fold(Transaction::new(), |change, node| change.remove(node));
+        let [feed, adapt, encode, pack] = names(source);
+        let mut change = Transaction::new().remove(&feed).remove(&encode).remove(&pack);
+        if source.kind() == Kind::Video {
+            change = change.remove(&adapt);
+        }
         self.handle.edit(change).wait().map(drop)
     }
 
@@ -275,11 +330,20 @@ impl Room {
         self.tell(Command::Stop(stream.clone()));
     }
 
-    /// Sets the most that a stream of its own takes, in kbit/s: pictures 20 to 20,000,
-    /// sound 6 to 510. \[any\]
-    pub fn set_bitrate(&self, source: Source, kbps: u32) {
-        let [_, encode, _] = names(source);
-        self.handle.set(&encode, "bitrate_kbps", i64::from(kbps).into());
+    /// Encodes a stream of its own otherwise from now on; of sound `kbps` alone counts.
+    /// \[control\]
+    ///
+    /// # Errors
+    /// The source is not published, or a value is out of its range; all goes on as it was.
+    pub fn encode(&self, source: Source, settings: EncoderSettings) -> Result<(), Diagnostics> {
+        let [_, adapt, encode, _] = names(source);
+        let EncoderSettings { kbps, size, fps, prefer } = settings;
+        let mut change = Transaction::new().set(&encode, "bitrate_kbps", i64::from(kbps));
+        if source.kind() == Kind::Video {
+            change = change.set(&adapt, "size", size).set(&adapt, "fps", fps);
+            change = change.set(&adapt, "prefer", prefer.word());
+        }
+        self.handle.edit(change).wait().map(drop)
     }
 
     /// Goes on with another token, of the same room and user. \[any\]
@@ -360,9 +424,10 @@ fn run(
     }))
 }
 
-/// The nodes of a stream of its own: what feeds it, what encodes it, what packs it.
-fn names(source: Source) -> [String; 3] {
-    ["", "_encode", "_pack"].map(|part| format!("{}{part}", source.word()))
+/// The nodes of a stream of its own: what feeds it, what fits pictures to what gets
+/// through, what encodes it, what packs it.
+fn names(source: Source) -> [String; 4] {
+    ["", "_adapt", "_encode", "_pack"].map(|part| format!("{}{part}", source.word()))
 }
 
 /// The input of `room.join` that takes it.

@@ -14,16 +14,6 @@ const GRAPH: &str = "room.toml";
 const AUDIO: &str = include_str!("../../graphs/parts/remote_audio.toml");
 const VIDEO: &str = include_str!("../../graphs/parts/remote_video.toml");
 
-/// What one of the others' streams ends in, without the node itself.
-const EACH: &str = r#"
-sidetone = 1
-[ports]
-in = "end.in"
-[params]
-source = { type = "text", meaning = "What is played" }
-[nodes]
-"#;
-
 /// Makes it. \[control\]
 ///
 /// # Errors
@@ -54,18 +44,26 @@ struct Sketch {
 
 fn files(options: &Options) -> Vec<(String, String)> {
     let mut sketch = Sketch::default();
-    sketch.plays(
-        ["audio", "screen_audio"],
-        AUDIO,
-        "",
-        &options.hear,
-        ["mix", "hear"],
-        &End::new("audio.mix"),
-    );
-    // The server sends what was lost again: that is worth waiting for.
-    let wait = ", wait_ms = 150";
-    let tile = End::new("effect.tile").set("size", options.size);
-    sketch.plays(["video", "screen"], VIDEO, wait, &options.see, ["tile", "see"], &tile);
+    sketch.plays(&Sort {
+        outputs: ["audio", "screen_audio"],
+        part: AUDIO,
+        params: "",
+        play: &options.hear,
+        together: ["mix", "hear"],
+        gather: End::new("audio.mix"),
+        fit: None,
+    });
+    sketch.plays(&Sort {
+        outputs: ["video", "screen"],
+        part: VIDEO,
+        // The server sends what was lost again: that is worth waiting for.
+        params: ", wait_ms = 150",
+        play: &options.see,
+        together: ["tile", "see"],
+        gather: End::new("effect.tile").set("size", options.size),
+        // Their size changes with what gets through.
+        fit: Some(End::new("effect.scale").set("size", options.size)),
+    });
     let ca_file = options.ca_file.as_ref().map_or_else(String::new, |file| file.display().to_string());
     let room = End::new("room.join")
         .set("url", &*options.url)
@@ -83,38 +81,57 @@ fn files(options: &Options) -> Vec<(String, String)> {
     files
 }
 
+/// Sound, or pictures.
+struct Sort<'a> {
+    /// The room's outputs of it.
+    outputs: [&'static str; 2],
+    /// What decodes it, and how.
+    part: &'static str,
+    params: &'static str,
+    play: &'a Play,
+    /// What gathers all of it and what takes that, by their names, and the former.
+    together: [&'static str; 2],
+    gather: End,
+    /// What each goes through that is played by itself.
+    fit: Option<End>,
+}
+
 impl Sketch {
-    /// Has these outputs of the room played, each by `part`.
-    fn plays(
-        &mut self,
-        outputs: [&str; 2],
-        part: &str,
-        params: &str,
-        play: &Play,
-        [gather, end]: [&str; 2],
-        gatherer: &End,
-    ) {
-        if let Play::Together(together) = play {
-            self.nodes.push(format!("{gather} = {}", line(gatherer)));
-            self.nodes.push(format!("{end} = {}", line(together)));
-            self.links.push(format!("\"{gather} -> {end}\""));
+    fn plays(&mut self, Sort { outputs, part, params, play, together, gather, fit }: &Sort<'_>) {
+        let [gathers, takes] = together;
+        if let Play::Together(end) = play {
+            self.nodes.push(format!("{gathers} = {}", line(gather)));
+            self.nodes.push(format!("{takes} = {}", line(end)));
+            self.links.push(format!("\"{gathers} -> {takes}\""));
         }
         for output in outputs {
             let last = match play {
                 Play::Nowhere => continue,
-                Play::Together(_) => gather.to_owned(),
-                Play::Each(each) => {
-                    let file = format!("{output}_end.toml");
-                    self.files.push((file.clone(), EACH.to_owned() + "end = " + &line(each)));
-                    self.parts.push(format!("{{ part = \"{file}\", source = \"{output}\" }}"));
+                Play::Together(_) => (*gathers).to_owned(),
+                Play::Each(end) => {
+                    self.files.push((format!("{output}_end.toml"), ends_in(end, fit.as_ref())));
+                    self.parts.push(format!("{{ part = \"{output}_end.toml\", source = \"{output}\" }}"));
                     format!("{output}_end")
                 }
             };
-            self.files.push((format!("remote_{output}.toml"), part.to_owned()));
+            self.files.push((format!("remote_{output}.toml"), (*part).to_owned()));
             self.parts.push(format!("{{ part = \"remote_{output}.toml\"{params} }}"));
             self.member_links.push(format!("\"remote.{output} -> remote_{output} -> {last}\""));
         }
     }
+}
+
+/// The part in which one of the others' streams ends.
+fn ends_in(end: &End, fit: Option<&End>) -> String {
+    let (links, first, fit) = match fit {
+        Some(fit) => ("links = [\"fit -> end\"]", "fit", format!("fit = {}", line(fit))),
+        None => ("", "end", String::new()),
+    };
+    format!(
+        "sidetone = 1\n{links}\n[ports]\nin = \"{first}.in\"\n[params]\n\
+         source = {{ type = \"text\", meaning = \"What is played\" }}\n[nodes]\nend = {}\n{fit}\n",
+        line(end)
+    )
 }
 
 /// A node's line in a graph file, without its name.

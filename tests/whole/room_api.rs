@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 use sidetone::room::{
-    Code, DeviceCode, End, Entry, Kind, Options, Play, PlayState, PublishState, Room, RoomEvent, RoomState,
-    Source, Statistics, StreamId, Wish,
+    Code, DeviceCode, EncoderSettings, End, Entry, Kind, Options, Play, PlayState, PublishState, Room,
+    RoomEvent, RoomState, Source, Statistics, StreamId, Wish,
 };
 
 use crate::room::{Place, Server, token};
@@ -110,6 +110,15 @@ fn programs_without_a_graph_publish_play_mute_and_leave() {
     playing(&bob, &camera, PlayState::Stopped);
     bob.play(&camera, Wish::High);
     playing(&bob, &camera, PlayState::Playing);
+
+    // What is published is encoded otherwise from now on, and goes on.
+    let small =
+        EncoderSettings { kbps: 100, size: sidetone::Size::new(160, 90), ..EncoderSettings::default() };
+    alice.encode(Source::Camera, small).unwrap();
+    let out_of_range = EncoderSettings { kbps: 1, ..small };
+    assert!(
+        alice.encode(Source::Camera, out_of_range).is_err() && alice.encode(Source::Screen, small).is_err()
+    );
 
     // One's own is held back, and ended, and everyone is told.
     for muted in [true, false] {

@@ -45,6 +45,8 @@ pub(super) struct Seen {
 pub(super) struct Asked {
     pub(super) published: BTreeMap<StreamId, PublishState>,
     pub(super) wishes: BTreeMap<StreamId, Option<Wish>>,
+    /// How all others are played.
+    by_itself: Option<Wish>,
     /// Of which kind nothing is to be played: of anybody, and of each for whom that was
     /// said otherwise since.
     hushed: BTreeMap<Kind, (bool, BTreeMap<String, bool>)>,
@@ -67,7 +69,7 @@ impl Asked {
             .hushed
             .get(&source.kind())
             .is_some_and(|(everyone, each)| each.get(stream.user()).copied().unwrap_or(*everyone));
-        if is_hushed { None } else { self.wishes.get(stream).copied().unwrap_or(Some(Wish::High)) }
+        if is_hushed { None } else { self.wishes.get(stream).copied().unwrap_or(self.by_itself) }
     }
 }
 
@@ -100,11 +102,12 @@ impl Actor {
     }
 
     /// A program that begins.
-    pub(super) fn begin(&mut self, token: String, rng: fastrand::Rng) {
+    pub(super) fn begin(&mut self, token: String, auto_play: bool, rng: fastrand::Rng) {
         let client = Client { name: "sim".into(), version: "1".into() };
-        let options = Options { token, auto_play: true, client, retry_for: None };
+        let options = Options { token, auto_play, client, retry_for: None };
         self.session = Some(Session::new(options, rng));
         (self.seen, self.asked, self.media, self.own, self.seq) = Default::default();
+        self.asked.by_itself = auto_play.then_some(Wish::High);
     }
 
     /// Whether its program runs: it has begun and is neither out nor about to leave.

@@ -374,8 +374,8 @@ impl World {
             return Ok(());
         }
         let span = Duration::from_secs(if self.rng.u8(..3) == 0 { self.rng.u64(15..90) } else { 3_600 });
-        let (token, rng) = (self.token(seat, span), self.rng.fork());
-        self.actors[seat].begin(token, rng);
+        let (token, auto_play, rng) = (self.token(seat, span), self.rng.u8(..4) > 0, self.rng.fork());
+        self.actors[seat].begin(token, auto_play, rng);
         self.note(|| format!("seat {seat} begins"));
         self.act(seat, |now, session| session.join(now))
     }
