@@ -216,7 +216,7 @@ fn a_token_that_does_not_hold_ends_the_run_with_why() {
     folder.write("key", b"0123456789abcdef0123456789abcdef");
     let foreign = token("alice", &["--app", "other", "--secret-file", &key]);
     let mut alice =
-        Participant::start(Place(None), &server.url, &foreign, &folder.path(""), &["--seconds", "60"]);
+        Participant::start(Place(None), &server.url, &foreign, &folder.path(""), &["--seconds", "5"]);
     alice.until(|event| event["state"]["failed"]["code"] == "app_invalid");
     let status = alice.process.0.wait().unwrap();
     assert!(!status.success());
