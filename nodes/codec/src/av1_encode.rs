@@ -169,6 +169,10 @@ impl Av1Encode {
         if self.settings.size != size {
             self.retire(cx)?;
             self.settings.size = size;
+            // What stands before may be new, and not know it.
+            if self.network_kbps < u32::MAX {
+                cx.request(0, &Control::Bitrate { bps: self.network_kbps.saturating_mul(1_000) });
+            }
         }
         let encoder = match self.encoder.take() {
             Some(encoder) => encoder,

@@ -280,6 +280,20 @@ fn a_new_size_begins_with_a_key_frame_and_loses_no_picture() {
 }
 
 #[test]
+fn what_the_network_carries_is_told_to_what_stands_before_and_again_where_that_is_new() {
+    let mut rig = Rig::new(&[]);
+    rig.encode_many(2);
+    assert!(rig.encoder.upstream().is_empty(), "nothing is known");
+    rig.encoder.control(Control::Bitrate { bps: 100_000 }, UP);
+    rig.encode_many(2);
+    let told = |rig: &mut Rig| rig.encoder.upstream().into_iter().map(|(_, told)| told).collect::<Vec<_>>();
+    assert_eq!(told(&mut rig), [Control::Bitrate { bps: 100_000 }]);
+    rig.size = (352, 288);
+    rig.encode_many(2);
+    assert_eq!(told(&mut rig), [Control::Bitrate { bps: 100_000 }], "another size, for whatever reason");
+}
+
+#[test]
 fn two_runs_give_the_same_bytes() {
     for encoder in ["aom", "rav1e"] {
         let run = || {
