@@ -84,7 +84,7 @@ miri:
 	CARGO_TARGET_DIR=target/miri MIRIFLAGS=-Zmiri-many-seeds=0..8 cargo +nightly miri test --locked -p sidetone-core --lib -- \
 	  pool:: ring:: waker:: frame:: frame_pool:: shared_memory:: link:: ready:: timers::
 
-bench: setup ## measure Sidetone beside its peers, in under 15 minutes; see benches/RESULTS.md
+bench: setup ## measure Sidetone beside its peers, in some 20 minutes; see benches/RESULTS.md
 	cargo bench --locked --bench suite -- run $(BENCH)
 
 tools:
