@@ -34,9 +34,12 @@ pub enum Gone {
     /// str0m gave up.
     #[error(transparent)]
     Failed(#[from] RtcError),
-    /// It wants ever more done, or is closed.
+    /// It wants ever more done.
     #[error("it does not settle")]
     Restless,
+    /// It is closed, by the other side or by this one.
+    #[error("it is closed")]
+    Closed,
     /// No media came through in time.
     #[error("its media did not come up")]
     Slow,
@@ -131,7 +134,8 @@ pub(crate) fn settle(
         }
         Ok(None)
     });
-    due?.filter(|_| rtc.is_alive()).ok_or(Gone::Restless)
+    let due = due?;
+    if rtc.is_alive() { due.ok_or(Gone::Restless) } else { Err(Gone::Closed) }
 }
 
 /// Whether a datagram is RTP, and not RTCP (RFC 7983 § 7, RFC 5761 § 4).

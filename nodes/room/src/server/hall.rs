@@ -113,7 +113,7 @@ pub struct Counts {
     pub key_frames_asked: u64,
     /// Key frames that participants asked for.
     pub key_frames_wanted: u64,
-    /// Participants whose media failed; among them by a panic.
+    /// Participants whose media failed, a goodbye being none; among them by a panic.
     pub peers_failed: u64,
     /// Panics, each of which ended one participant's media.
     pub panics: u64,

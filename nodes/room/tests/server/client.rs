@@ -160,6 +160,11 @@ impl Client {
         api.stream_tx_by_mid(self.sends.unwrap(), None).unwrap().write_rtp(write.marker(true).nackable(true));
     }
 
+    /// Says goodbye to the server's end of the media, and not over the link.
+    pub(crate) fn close_media(&mut self) {
+        self.rtc.close().unwrap();
+    }
+
     /// Goes on until something is so.
     pub(crate) async fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
         let user = self.user;

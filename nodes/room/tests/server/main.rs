@@ -67,6 +67,13 @@ fn two_participants_see_each_other_through_the_server() {
         }
         let header = &bob.packets[0].header;
         assert_eq!(header.csrc[..header.csrc_count], [no]);
+        // Media that are closed did not fail.
+        alice.close_media();
+        alice
+            .until("her media are over", |it| {
+                it.told.iter().any(|told| matches!(told, Told::MediaFailed { .. }))
+            })
+            .await;
         alice.ask(Ask::Leave).await;
         bob.until("alice left", |it| {
             it.told.iter().any(|told| matches!(told, Told::Event { e: News::UserLeft { .. }, .. }))

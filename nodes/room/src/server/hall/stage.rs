@@ -8,7 +8,7 @@ use sidetone_core::Timestamp;
 use str0m::IceCreds;
 use str0m::format::{self, Codec};
 use str0m::rtp::RtpWrite;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::protocol::{Code, Kind, QualityOf, Receive, SlotOf, Told, UserName};
 use crate::quality::WINDOW;
@@ -362,17 +362,18 @@ impl Stage {
         self.writes = writes;
     }
 
-    /// A participant's media failed; the participant may offer anew.
+    /// A participant's media are over; the participant may offer anew.
     fn gone(&mut self, now: Instant, shared: &mut Shared, person: PersonId, why: &Gone) {
-        shared.counts.peers_failed += 1;
+        shared.counts.peers_failed += u64::from(!matches!(why, Gone::Closed));
         shared.counts.panics += u64::from(matches!(why, Gone::Panicked));
         self.has_lost = true;
         let (app, room) = &self.place;
         let user = self.room.user(person).map(UserName::as_str);
-        if matches!(why, Gone::Panicked) {
-            error!(app, %room, user, "a participant's media panicked");
-        } else {
-            warn!(app, %room, user, %why, "a participant's media failed");
+        match why {
+            // The participant says over its link what it leaves for, or comes back.
+            Gone::Closed => debug!(app, %room, user, "a participant closed its media"),
+            Gone::Panicked => error!(app, %room, user, "a participant's media panicked"),
+            _ => warn!(app, %room, user, %why, "a participant's media failed"),
         }
         self.peers.remove(&person);
         shared.demux.forget(PeerId { stage: self.id, person });
