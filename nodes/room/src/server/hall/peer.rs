@@ -319,6 +319,8 @@ impl Peer {
     ) -> Result<(), Gone> {
         let Ok(receive) = Receive::new(Protocol::Udp, from, local, bytes) else { return Ok(()) };
         self.is_owing = rtc::is_rtp(bytes);
+        // That is a look at the time, too.
+        self.is_written = false;
         self.guarded(|rtc| rtc.handle_input(Input::Receive(now, receive)))
     }
 
