@@ -7,8 +7,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sidetone_room::load::{Plan, Usage, run};
+use sidetone_room::load::{Plan, run};
 use sidetone_room::server::token::App;
+use sidetone_room::usage::Usage;
 
 /// Nothing here takes as long, unless it never comes.
 const PATIENCE: Duration = Duration::from_secs(20);

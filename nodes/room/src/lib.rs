@@ -1,5 +1,6 @@
 //! The Sidetone room node and its transports.
 
+mod address;
 pub mod client;
 pub mod events;
 mod join;
@@ -25,6 +26,7 @@ mod transport;
 mod udp;
 mod udp_reader;
 pub mod url;
+pub mod usage;
 mod whep;
 mod whip;
 mod ws;

@@ -13,7 +13,6 @@ use crate::rtc::NoCertificate;
 mod connection;
 mod crowd;
 mod door;
-mod machine;
 mod pattern;
 mod plan;
 mod report;
@@ -22,7 +21,6 @@ mod tally;
 
 pub use connection::{Common, Connection, Sends};
 pub use crowd::{Crowd, Progress};
-pub use machine::Usage;
 pub use plan::{Plan, run};
 pub use report::{Report, ServerUse};
 

@@ -28,6 +28,7 @@ use super::LoadError;
 use super::pattern::Pattern;
 use super::stamp::{self, Stamp, wall};
 use super::tally::Tally;
+use crate::address::plain;
 use crate::protocol::Kind;
 use crate::rtc::{self, Identity};
 
@@ -424,11 +425,11 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAd
         ControlMessageOwned::ScmTimestampns(at) => u64::try_from(Duration::from(at).as_nanos()).ok(),
         _ => None,
     });
-    let from = came.address.and_then(|from| {
-        let four = from.as_sockaddr_in().map(|four| SocketAddr::V4((*four).into()));
-        four.or_else(|| from.as_sockaddr_in6().map(|six| SocketAddr::V6((*six).into())))
-    });
-    let from = from.ok_or_else(|| io::Error::other("a datagram without an address"))?;
+    let from = came
+        .address
+        .as_ref()
+        .and_then(plain)
+        .ok_or_else(|| io::Error::other("a datagram without an address"))?;
     Ok((came.bytes, from, stamped.unwrap_or_else(wall)))
 }
 

@@ -13,9 +13,9 @@ use tokio::time::{sleep, sleep_until};
 
 use super::LoadError;
 use super::connection::{Common, Connection, Of, Traffic};
-use super::machine::Usage;
 use super::report::{Report, ServerUse};
 use super::stamp::wall;
+use crate::usage::Usage;
 
 /// How long packets may be under way after the last was sent.
 const UNDER_WAY: Duration = Duration::from_secs(1);

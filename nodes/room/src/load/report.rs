@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 use sidetone_core::histogram::Summary;
 
-use super::machine::Usage;
+use crate::usage::Usage;
 
 /// What a run found. What is counted was sent within the time of the measurement.
 #[derive(Debug, Default, Serialize)]

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, dangerous};
 use serde::{Deserialize, Serialize};
 use sidetone_core::Timestamp;
@@ -114,6 +116,12 @@ impl App {
         let header = Header { kid: Some(self.id.to_string()), ..Header::new(Algorithm::HS256) };
         jsonwebtoken::encode(&header, &body, &self.encoding).expect("an HMAC")
     }
+}
+
+/// The token that the headers of a request have (RFC 6750 § 2.1). \[any\]
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// What a token is to say.

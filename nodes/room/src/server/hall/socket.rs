@@ -12,6 +12,7 @@ use nix::sys::socket::{
 };
 
 use super::Datagram;
+use crate::address::plain;
 
 /// Datagrams that are taken or sent in one call.
 pub(super) const BATCH: usize = 32;
@@ -168,11 +169,6 @@ fn segments(datagrams: &[Datagram]) -> usize {
         }
     }
     count
-}
-
-fn plain(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let four = address.as_sockaddr_in().map(|four| SocketAddr::V4((*four).into()));
-    four.or_else(|| address.as_sockaddr_in6().map(|six| SocketAddr::V6((*six).into())))
 }
 
 #[cfg(test)]

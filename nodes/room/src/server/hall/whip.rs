@@ -207,11 +207,8 @@ impl Hall {
         wall: Duration,
         headers: &HeaderMap,
     ) -> Result<((String, RoomName), Claims), Refusal> {
-        let said = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = said.and_then(|said| said.split_once(' '));
-        let token = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((_, token)) = token else { return Err(Refusal::unauthorised()) };
-        let checked = token::check(&self.apps, token.trim(), self.shared.timestamp(now), wall)?;
+        let Some(token) = token::bearer(headers) else { return Err(Refusal::unauthorised()) };
+        let checked = token::check(&self.apps, token, self.shared.timestamp(now), wall)?;
         let room = checked.room.ok_or(Code::RoomInvalid)?;
         if !checked.claims.grants.join {
             return Err(Code::NotPermittedJoin.into());

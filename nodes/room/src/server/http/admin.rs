@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::{PATIENCE, Shared, act};
 use crate::protocol::{Code, RoomName, StreamId, UserName};
 use crate::server::hall::{AdminAsk, Mute};
+use crate::server::token;
 
 /// The longest body, in bytes.
 const MOST_BODY: usize = 4 << 10;
@@ -92,11 +93,8 @@ async fn read<T: for<'de> Deserialize<'de>>(body: Body) -> Result<T, Code> {
 }
 
 async fn answer(shared: &Shared, headers: &HeaderMap, ask: Result<AdminAsk, Code>) -> Response {
-    // RFC 6750 § 2.1; without a token it is one that does not hold.
-    let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = token.and_then(|value| value.split_once(' '));
-    let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let token = token.map(|(_, token)| token.trim().to_owned()).unwrap_or_default();
+    // Without a token it is one that does not hold.
+    let token = token::bearer(headers).unwrap_or_default().to_owned();
     match act(shared, move |hall, now, wall| hall.administer(now, wall, &token, ask)).await {
         Some(Ok(answer)) => json(StatusCode::OK, &answer),
         Some(Err(code)) => refusal(code),

@@ -8,6 +8,7 @@ use crate::protocol::{Code, Source, word};
 use crate::server::hall::{Counts, Figures, Flow, Hall, Resumes, Timing};
 use crate::server::media;
 use crate::server::room::Way;
+use crate::usage::Usage;
 
 use super::doors::Doors;
 
@@ -180,14 +181,11 @@ fn summary(page: &mut String, name: &str, help: &str, figures: &Figures) {
 /// nothing where there is no /proc.
 fn process(page: &mut String) {
     let files = std::fs::read_dir("/proc/self/fd").map(Iterator::count);
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    let memory = kib.and_then(|kib| kib.trim().parse::<u64>().ok()).map(|kib| kib * 1_024);
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let (cpu, rss) = Usage::of("self").map(|Usage { cpu, rss }| (cpu, rss)).ok().unzip();
     for (name, kind, help, value) in [
-        ("resident_memory_bytes", "gauge", "Memory in use.", memory.map(|bytes| bytes.to_string())),
+        ("resident_memory_bytes", "gauge", "Memory in use.", rss.map(|bytes| bytes.to_string())),
         ("open_fds", "gauge", "Open files and sockets.", files.ok().map(|files| files.to_string())),
-        ("cpu_seconds_total", "counter", "Time on processors.", cpu_seconds(&stat).map(|s| s.to_string())),
+        ("cpu_seconds_total", "counter", "Time on processors.", cpu.map(|cpu| cpu.as_secs_f64().to_string())),
     ] {
         if let Some(value) = value {
             // Writing to a string does not fail.
@@ -196,27 +194,5 @@ fn process(page: &mut String) {
                 "# HELP process_{name} {help}\n# TYPE process_{name} {kind}\nprocess_{name} {value}\n"
             );
         }
-    }
-}
-
-/// proc_pid_stat(5): the fields `utime` and `stime`, in ticks of which Linux has 100 a second
-/// for programs on all its machines. The name before them may have anything in it, up to
-/// the last parenthesis.
-fn cpu_seconds(stat: &str) -> Option<f64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<u32>().ok().map(f64::from);
-    Some((ticks()? + ticks()?) / 100.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_on_processors_is_read_past_any_name() {
-        let stat = "7 (a) b) R 1 1 1 0 -1 4194304 90 0 0 0 250 75 0 0 20 0 1 0 100 1 1";
-        assert_eq!(cpu_seconds(stat), Some(3.25));
-        assert_eq!(cpu_seconds(""), None);
-        assert_eq!(cpu_seconds("7 (a) R 1"), None);
     }
 }
