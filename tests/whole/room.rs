@@ -260,6 +260,30 @@ impl Link {
         Some(link)
     }
 
+    /// A server at the near end, bob there and alice at the far one, each with a graph
+    /// that is changed by `args`; bob has joined.
+    fn meet(&self, folders: &[Scratch; 3], room: &str, args: &[&str]) -> (Server, Participant, Participant) {
+        let [folder, his, hers] = folders;
+        folder.write("key", b"0123456789abcdef0123456789abcdef");
+        let key = folder.path("key");
+        let listen = format!("{}.1:7880", self.net);
+        let config = format!(
+            "listen = \"{listen}\"\n[room]\n{room}\n[[app]]\nid = \"ours\"\nsecret_file = \"{key}\"\n"
+        );
+        folder.write("server.toml", config.as_bytes());
+        let near = Place(Some(&self.near));
+        let server = Server::start(near, &["--config", &folder.path("server.toml")]);
+        let start = |user: &str, place: Place<'_>, folder: &Scratch| {
+            let token = token(user, &["--app", "ours", "--secret-file", &key]);
+            let common = ["--set", "room.allow_remote=true", "--seconds", "120"];
+            Participant::start(place, &server.url, &token, &folder.path(""), &[&common, args].concat())
+        };
+        let mut bob = start("bob", near, his);
+        bob.until(joined("first"));
+        let alice = start("alice", Place(Some(&self.far)), hers);
+        (server, bob, alice)
+    }
+
     fn cut(&self) {
         assert!(ip(&["-n", &self.far, "link", "set", "v", "down"]));
     }
@@ -302,25 +326,8 @@ fn a_link_that_breaks_is_mended_unseen_and_after_the_grace_alice_is_back_again()
         println!("skipped: only root may make network namespaces");
         return;
     };
-    let folder = scratch();
-    let folders = [scratch(), scratch()];
-    folder.write("key", b"0123456789abcdef0123456789abcdef");
-    let key = folder.path("key");
-    let listen = format!("{}.1:7880", link.net);
-    let config = format!(
-        "listen = \"{listen}\"\n[room]\ngrace_s = 6\n[[app]]\nid = \"ours\"\nsecret_file = \"{key}\"\n"
-    );
-    folder.write("server.toml", config.as_bytes());
-    let near = Place(Some(&link.near));
-    let server = Server::start(near, &["--config", &folder.path("server.toml")]);
-    let start = |user: &str, place: Place<'_>, folder: &Scratch| {
-        let token = token(user, &["--app", "ours", "--secret-file", &key]);
-        let args = ["--set", "room.allow_remote=true", "--seconds", "120"];
-        Participant::start(place, &server.url, &token, &folder.path(""), &args)
-    };
-    let mut bob = start("bob", near, &folders[0]);
-    bob.until(joined("first"));
-    let mut alice = start("alice", Place(Some(&link.far)), &folders[1]);
+    let folders = [scratch(), scratch(), scratch()];
+    let (_server, mut bob, mut alice) = link.meet(&folders, "grace_s = 6", &[]);
     alice.until(first_frame("bob/camera"));
     bob.until(first_frame("alice/camera"));
 
@@ -359,23 +366,8 @@ fn pictures_get_smaller_and_fewer_where_a_link_gets_narrow_and_come_back_with_it
         println!("skipped: only root may make network namespaces");
         return;
     };
-    let folder = scratch();
-    let folders = [scratch(), scratch()];
-    folder.write("key", b"0123456789abcdef0123456789abcdef");
-    let key = folder.path("key");
-    let listen = format!("{}.1:7880", link.net);
-    let config = format!("listen = \"{listen}\"\n[[app]]\nid = \"ours\"\nsecret_file = \"{key}\"\n");
-    folder.write("server.toml", config.as_bytes());
-    let near = Place(Some(&link.near));
-    let server = Server::start(near, &["--config", &folder.path("server.toml")]);
-    let start = |user: &str, place: Place<'_>, folder: &Scratch| {
-        let token = token(user, &["--app", "ours", "--secret-file", &key]);
-        let args = ["--set", "room.allow_remote=true", "--set", "cam.size=[640, 360]", "--seconds", "120"];
-        Participant::start(place, &server.url, &token, &folder.path(""), &args)
-    };
-    let mut bob = start("bob", near, &folders[0]);
-    bob.until(joined("first"));
-    let mut alice = start("alice", Place(Some(&link.far)), &folders[1]);
+    let folders = [scratch(), scratch(), scratch()];
+    let (_server, mut bob, mut alice) = link.meet(&folders, "", &["--set", "cam.size=[640, 360]"]);
     bob.until(first_frame("alice/camera"));
     // What the server knows of how much she may send.
     alice.until(|event| event["limit"]["stream"] == "alice/camera");
