@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sidetone_room::load::{Plan, run};
+use sidetone_room::load::{Media, Plan, run};
 use sidetone_room::server::token::App;
 use sidetone_room::usage::Usage;
 
@@ -80,7 +80,7 @@ fn after_a_thousand_joins_and_leaves_nothing_is_left_of_them() {
             rooms: 5,
             publishers: 1,
             subscribers: 0,
-            audio: Some(32_000),
+            audio: Some(Media::Made(32_000)),
             video: None,
             seconds: 6,
             ramp: 0,

@@ -1,9 +1,12 @@
 //! `sidetone load`: puts load on a room server, and says how it did.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sidetone_room::load::{self, Plan, Progress};
+use sidetone_room::load::{self, Media, Plan, Progress, Recording};
+use sidetone_room::protocol::Kind;
 use sidetone_room::server::token::{App, DEVELOPMENT_APP};
 
 use super::{FAILED, FINE, WRONG, note, say};
@@ -12,12 +15,14 @@ use super::{FAILED, FINE, WRONG, note, say};
 ///
 /// Once all are in, what is sent within --seconds is counted at every subscriber: what
 /// was lost, came twice or came late. Nothing is decoded: packets have the sizes and
-/// instants of Opus and AV1 of the given bitrates.
+/// instants of Opus and AV1 of the given bitrates, or of packets that were recorded.
 #[derive(Args)]
 #[command(after_help = "For example:\n  \
     sidetone load --rooms 10 --subscribers 20 --video 500k --server-pid $(pgrep -f 'sidetone serve')\n  \
     sidetone load --publishers 50 --subscribers 0 --audio 32k --seconds 30\n  \
     sidetone load --subscribers 5 --audio 32k --churn 10 --json report.json\n\n\
+    A recording is what file.frames_sink makes of a link behind rtp.pack_opus or\n\
+    rtp.pack_av1, such as \"voice -> tape\" in graphs/join.toml; it is sent over and over.\n\n\
     All come from one address: the server's configuration says how many connections and\n\
     joins it takes from one (sockets_per_ip, joins_per_ip). `load itself` near 100 % for\n\
     each of --threads means that this program is what limits, not the server.")]
@@ -34,12 +39,13 @@ pub(super) struct Load {
     /// Participants in each who only play
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     subscribers: u32,
-    /// Bits per second of sound that each publisher sends, such as 32k
-    #[arg(long, value_name = "BITRATE", value_parser = bitrate)]
-    audio: Option<u64>,
-    /// Bits per second of pictures that each publisher sends, such as 500k or 1.5M
-    #[arg(long, value_name = "BITRATE", value_parser = bitrate)]
-    video: Option<u64>,
+    /// Sound that each publisher sends: bits per second such as 32k, or a recording of RTP
+    #[arg(long, value_name = "BITRATE|FILE", value_parser = audio)]
+    audio: Option<Media>,
+    /// Pictures that each publisher sends: bits per second such as 500k or 1.5M, or a
+    /// recording of RTP
+    #[arg(long, value_name = "BITRATE|FILE", value_parser = video)]
+    video: Option<Media>,
     /// Seconds that are measured
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
@@ -89,8 +95,8 @@ impl Load {
             rooms: self.rooms,
             publishers: self.publishers,
             subscribers: self.subscribers,
-            audio: self.audio,
-            video: self.video,
+            audio: self.audio.clone(),
+            video: self.video.clone(),
             seconds: self.seconds,
             ramp: self.ramp,
             churn: self.churn,
@@ -128,6 +134,23 @@ fn wrong(why: &str) -> u8 {
     WRONG
 }
 
+fn audio(text: &str) -> Result<Media, String> {
+    media(Kind::Audio, text)
+}
+
+fn video(text: &str) -> Result<Media, String> {
+    media(Kind::Video, text)
+}
+
+/// A bitrate, where it begins like one and there is no such file; else a recording.
+fn media(kind: Kind, text: &str) -> Result<Media, String> {
+    if text.starts_with(|first: char| first.is_ascii_digit()) && !Path::new(text).exists() {
+        return bitrate(text).map(Media::Made);
+    }
+    let file = File::open(text).map_err(|why| why.to_string())?;
+    Recording::read(kind, BufReader::new(file)).map(Media::Recorded).map_err(|why| why.to_string())
+}
+
 /// Reads a bitrate such as 32k, 500k or 1.5M, in bits per second.
 fn bitrate(text: &str) -> Result<u64, String> {
     let (number, unit) = match text.strip_suffix(['k', 'M']) {
@@ -143,6 +166,17 @@ fn bitrate(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn media_are_a_bitrate_or_a_recording() {
+        assert!(matches!(audio("32k"), Ok(Media::Made(32_000))));
+        for (wrong, why) in
+            [("1G", "give bits per second"), ("no/such.frames", "No such file"), ("Cargo.toml", "at byte")]
+        {
+            let said = video(wrong).err().unwrap_or_default();
+            assert!(said.contains(why), "{wrong}: {said}");
+        }
+    }
 
     #[test]
     fn bitrates_are_numbers_with_a_unit_or_without() {

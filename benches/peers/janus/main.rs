@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use namespace::{Case, Namespace, seconds};
-use sidetone_room::load::{Connection, Crowd, Report, Sends};
+use sidetone_room::load::{Connection, Crowd, Media, Report, Sends};
 use sidetone_room::protocol::Kind;
 use signalling::Janus;
 
@@ -121,8 +121,9 @@ async fn all(case: &Case, url: &str, here: IpAddr, pid: u32, seconds: u64) -> Re
             let begun = Instant::now();
             let first = (room * case.publishers + who) * 2;
             let sends = [(Kind::Audio, case.audio), (Kind::Video, case.video)].into_iter().zip(first..);
-            let sends: Vec<Sends> =
-                sends.filter_map(|((kind, bps), stream)| Some(Sends { kind, bps: bps?, stream })).collect();
+            let sends: Vec<Sends> = sends
+                .filter_map(|((kind, bps), stream)| Some(Sends { kind, media: Media::Made(bps?), stream }))
+                .collect();
             let streams = sends.iter().map(|sends| sends.stream).collect();
             let mut connection = Connection::open(&common, here).map_err(load)?;
             let (offer, _) = connection.offer(sends, [0, 0]).map_err(load)?;

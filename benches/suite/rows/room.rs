@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sidetone_room::load::{Plan, run};
+use sidetone_room::load::{Media, Plan, run};
 use sidetone_room::server::token::App;
 
 use super::Row;
@@ -47,8 +47,8 @@ fn measure(case: &str, quick: bool) -> Result<Readings, String> {
         rooms: case.rooms,
         publishers: case.publishers,
         subscribers: case.subscribers,
-        audio: case.audio,
-        video: case.video,
+        audio: case.audio.map(Media::Made),
+        video: case.video.map(Media::Made),
         seconds,
         ramp,
         churn: 0,

@@ -3,8 +3,8 @@
 //! benches use [`Crowd`] with the connections of other servers, too.
 //!
 //! Every packet says whose it is and when it was sent, so that what is lost, comes
-//! twice or comes late is known exactly (`stamp.rs`); what is sent is made up by a rule
-//! (`pattern.rs`).
+//! twice or comes late is known exactly (`stamp.rs`); its size and its instant are those
+//! of a recording, or are made up by a rule (`pattern.rs`).
 
 use std::io;
 
@@ -15,13 +15,16 @@ mod crowd;
 mod door;
 mod pattern;
 mod plan;
+mod recorded;
 mod report;
 mod stamp;
 mod tally;
 
 pub use connection::{Common, Connection, Sends};
 pub use crowd::{Crowd, Progress};
+pub use pattern::Media;
 pub use plan::{Plan, run};
+pub use recorded::{BadRecording, Recording};
 pub use report::{Report, ServerUse};
 
 /// Why there is no load.

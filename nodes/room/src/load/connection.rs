@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
 use super::LoadError;
-use super::pattern::Pattern;
+use super::pattern::{Media, Pattern, interval_of};
 use super::stamp::{self, Stamp, wall};
 use super::tally::Tally;
 use crate::address::plain;
@@ -66,8 +66,8 @@ impl Common {
 pub struct Sends {
     /// Sound or pictures.
     pub kind: Kind,
-    /// Bits per second of payload.
-    pub bps: u64,
+    /// What is sent.
+    pub media: Media,
     /// The stream's number in the run.
     pub stream: u32,
 }
@@ -265,13 +265,13 @@ impl Connection {
     /// Makes ready what is to be sent.
     fn prepare(&mut self) -> Result<(), LoadError> {
         let now = Instant::now();
-        for (mid, Sends { kind, bps, stream }) in std::mem::take(&mut self.sends) {
-            let media = self.rtc.media(mid).filter(|media| media.direction().is_sending());
-            let pt = media.and_then(|media| media.remote_pts().first().copied());
+        for (mid, Sends { kind, media, stream }) in std::mem::take(&mut self.sends) {
+            let section = self.rtc.media(mid).filter(|section| section.direction().is_sending());
+            let pt = section.and_then(|section| section.remote_pts().first().copied());
             let pt = pt.ok_or_else(|| refused("the server takes no such stream"))?;
-            let pattern = Pattern::new(kind, bps, stream.into());
+            let pattern = Pattern::new(kind, media, stream.into());
             // Not all at once: a room's publishers have no common beat.
-            let due = now + pattern.interval().mul_f64(f64::from(stream % 16) / 16.0);
+            let due = now + interval_of(kind).mul_f64(f64::from(stream % 16) / 16.0);
             self.traffic.sent.push((stream, 0..0));
             let (timestamp, count) = (0, 0);
             self.sendings.push(Sending {
@@ -293,17 +293,16 @@ impl Connection {
     fn send(&mut self, now: Instant) -> Result<(), LoadError> {
         for (sending, (_, measured)) in self.sendings.iter_mut().zip(&mut self.traffic.sent) {
             while sending.due <= now {
-                sending.due += sending.pattern.interval();
+                let step = sending.pattern.next(&mut sending.sizes);
+                sending.due += step.interval;
                 let sent = wall();
                 if self.common.window.get().is_some_and(|(_, to)| sent >= *to) {
                     continue;
                 }
-                let is_key = sending.pattern.next(&mut sending.sizes);
-                sending.timestamp = sending.timestamp.wrapping_add(sending.pattern.ticks());
                 let last = sending.sizes.len().saturating_sub(1);
                 for (at, size) in sending.sizes.iter().enumerate() {
                     let stamp = Stamp { sent, stream: sending.stream, count: sending.count };
-                    let payload = stamp.payload(sending.kind, is_key && at == 0, *size);
+                    let payload = stamp.payload(sending.kind, step.is_key && at == 0, *size);
                     let n = u64::from(sending.count);
                     let mut ext = ExtensionValues::default();
                     if sending.kind == Kind::Audio {
@@ -327,6 +326,7 @@ impl Connection {
                     }
                     sending.count += 1;
                 }
+                sending.timestamp = sending.timestamp.wrapping_add(step.ticks);
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use super::LoadError;
 use super::connection::{Common, Sends};
 use super::crowd::{Crowd, Progress};
 use super::door::{Guest, Visit};
+use super::pattern::Media;
 use super::report::Report;
 use crate::protocol::{Kind, RoomName, Source, UserName};
 use crate::server::claims::Grants;
@@ -33,10 +34,10 @@ pub struct Plan {
     pub publishers: u32,
     /// In each, participants who only play.
     pub subscribers: u32,
-    /// Bits per second of sound and of pictures that each publisher sends; none for none.
-    pub audio: Option<u64>,
-    /// See `audio`.
-    pub video: Option<u64>,
+    /// What each publisher sends of sound, if any.
+    pub audio: Option<Media>,
+    /// And of pictures.
+    pub video: Option<Media>,
     /// Seconds that are measured, once everyone is in.
     pub seconds: u64,
     /// Seconds within which everyone comes in.
@@ -65,9 +66,11 @@ impl Plan {
             return Vec::new();
         }
         let first = (room * self.publishers + who) * 2;
-        let both = [(Kind::Audio, self.audio), (Kind::Video, self.video)];
+        let both = [(Kind::Audio, &self.audio), (Kind::Video, &self.video)];
         let sends = both.into_iter().zip(first..);
-        sends.filter_map(|((kind, bps), stream)| Some(Sends { kind, bps: bps?, stream })).collect()
+        sends
+            .filter_map(|((kind, media), stream)| Some(Sends { kind, media: media.clone()?, stream }))
+            .collect()
     }
 
     fn visit(&self, room: u32, who: u32, user: &str) -> Result<Visit, LoadError> {
@@ -80,7 +83,7 @@ impl Plan {
         let ttl = Duration::from_secs(self.seconds + self.ramp) + TOKENS;
         let token = self.app.mint(&Pass { user: user.clone(), room: Some(room_name), grants }, wall, ttl);
         let others = self.publishers - u32::from(who < self.publishers);
-        let plays = [self.audio, self.video].map(|bps| bps.map_or(0, |_| others));
+        let plays = [&self.audio, &self.video].map(|media| media.as_ref().map_or(0, |_| others));
         Ok(Visit { url: self.url.clone(), token, user, sends: self.sends(room, who), plays })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use sidetone_room::load::{Plan, run};
+use sidetone_room::load::{Media, Plan, run};
 use sidetone_room::server::token::App;
 
 use crate::client::server;
@@ -15,7 +15,7 @@ fn plan(url: String) -> Plan {
         rooms: 2,
         publishers: 3,
         subscribers: 2,
-        audio: Some(32_000),
+        audio: Some(Media::Made(32_000)),
         video: None,
         seconds: 2,
         ramp: 1,
@@ -46,7 +46,7 @@ fn nothing_is_lost_between_many_participants_and_nothing_comes_twice() {
     assert_eq!((report.lost, report.duplicates), (0, 0), "{report}");
 
     // A machine that has much else to do looks like a network that carries little.
-    let pictures = Plan { audio: None, video: Some(100_000), ..plan(url) };
+    let pictures = Plan { audio: None, video: Some(Media::Made(100_000)), ..plan(url) };
     let report = run(pictures, None, |_| {}).unwrap();
     assert_eq!(report.failures, Vec::<String>::new());
     assert!(report.delivered > 0 && (report.lost == 0 || report.held_back > 0), "{report}");
