@@ -116,7 +116,7 @@ impl Play {
         Self { recording, at }
     }
 
-    /// As [`super::pattern::Pattern::want_key_frame`]: goes on from the next one.
+    /// As [`super::pattern::Pattern::want_key_frame`]: goes on from the next one at once.
     pub(super) fn want_key_frame(&mut self) {
         self.at = self.recording.key(self.at);
     }
