@@ -93,7 +93,9 @@ impl Results {
     /// The whole page. `notes` tells what could not be measured, and more.
     pub(crate) fn page(&self, peers: Option<&Peers>, notes: &[String]) -> String {
         let mut page = String::from(HEAD);
-        let rounds = self.0.values().map(Vec::len).max().unwrap_or(0);
+        let rounds = self.0.values().map(Vec::len);
+        let (least, most) = (rounds.clone().min().unwrap_or(0), rounds.max().unwrap_or(0));
+        let rounds = if least == most { most.to_string() } else { format!("{least} to {most}") };
         let _ = write!(page, "\nMedians of {rounds} rounds.\n\n## The machine\n\n");
         let versions = peers.map(Peers::versions).unwrap_or_default();
         for (what, is) in machine::description().into_iter().chain(versions) {
