@@ -75,8 +75,9 @@ impl Bystanders {
         }
         // What came while they did not look.
         self.step().await;
-        for _ in 0..packets {
-            self.send(false);
+        for at in 0..packets {
+            // What was silent for long goes on from a key frame.
+            self.send(at == 0);
             self.step().await;
         }
         let come = timeout(PATIENCE, async {
@@ -84,7 +85,9 @@ impl Bystanders {
                 self.step().await;
             }
         });
-        assert!(come.await.is_ok(), "{:?} came of {before} to {}", self.last(), self.seq);
+        let have_come = come.await.is_ok();
+        let told = [&self.alice, &self.bob].map(|it| &it.told[it.told.len().saturating_sub(8)..]);
+        assert!(have_come, "{:?} came of {before} to {}; they were told {told:?}", self.last(), self.seq);
         for it in [&mut self.alice, &mut self.bob] {
             it.packets.sort_by_key(|packet| packet.seq_no);
             assert_eq!(numbers(it), (before + 1..=self.seq).collect::<Vec<_>>(), "{}", it.user);
